@@ -1,0 +1,1 @@
+"""Pointsman answers questions from a body of documents and routes each step to a specialist."""

@@ -1,0 +1,168 @@
+"""The protocols that more than one room speaks. n counts questions, d is the embedding's width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.deadline import Deadline
+from pointsman.types import (
+    Allocation,
+    Answer,
+    BackboneIdentity,
+    Cost,
+    FloatArray,
+    Hit,
+    Passage,
+    Reading,
+    Routing,
+    Where,
+)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into unit vectors [n, d] float32; `adapter` is one expert for all or one a text."""
+
+    @property
+    def identity(self) -> BackboneIdentity: ...
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        adapter: str | Sequence[str | None] | None = None,
+        *,
+        prompt: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> FloatArray: ...
+
+
+@runtime_checkable
+class Queries(Protocol):
+    """A batch of questions on its way to the router; vectors are computed when first asked for."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+    @property
+    def vectors(self) -> FloatArray:
+        """Vectors of the frozen base [n, d]."""
+        ...
+
+
+@runtime_checkable
+class Router(Protocol):
+    """Decides which expert encoder embeds each query. The base is always the first expert."""
+
+    def route(self, queries: Queries) -> Routing: ...
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Stores passages and their vectors, and finds them again."""
+
+    @property
+    def identity(self) -> BackboneIdentity: ...
+
+    def __len__(self) -> int: ...
+
+    def add(self, passages: Sequence[Passage], vectors: FloatArray) -> None:
+        """Store new passages; an id that is already there is an InputError and nothing is stored."""
+        ...
+
+    def upsert(self, passages: Sequence[Passage], vectors: FloatArray) -> None:
+        """Store passages, replacing those of the same id."""
+        ...
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Remove passages by id; returns how many were there."""
+        ...
+
+    def search(
+        self,
+        vectors: FloatArray | None,
+        k: int,
+        text: Sequence[str] | None = None,
+        where: Where | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[list[Hit]]:
+        """Best first, at most k a query. Vectors alone: exact dense; text alone: BM25; both: hybrid."""
+        ...
+
+
+@runtime_checkable
+class Grader(Protocol):
+    """Says how relevant each passage is: probabilities [n passages, grades], lowest grade first."""
+
+    @property
+    def grades(self) -> tuple[str, ...]: ...
+
+    def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray: ...
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Chooses which passages the reader sees, and in which order."""
+
+    def select(
+        self, question: str, passages: Sequence[Passage], relevance: FloatArray
+    ) -> npt.NDArray[np.int64]:
+        """Indices into `passages`, in reading order, each at most once."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Finds answers as spans of passages; scores are comparable across the passages of a question."""
+
+    def read(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        *,
+        n_best: int = 1,
+        deadline: Deadline | None = None,
+    ) -> list[Reading]: ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """log p(answers | question, passages): how well a reader explains known answers."""
+
+    def log_likelihood(
+        self, question: str, passages: Sequence[Passage], answers: Sequence[str]
+    ) -> float: ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Answers questions from the passages it is shown, at a cost."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answer(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        deadline: Deadline | None = None,
+    ) -> list[Answer]: ...
+
+    def estimate(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+    ) -> list[Cost]: ...
+
+
+@runtime_checkable
+class Allocator(Protocol):
+    """Decides which agent answers each question. `price` is in correct answers per unit of cost."""
+
+    def allocate(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        price: float,
+    ) -> Allocation: ...

@@ -1,0 +1,216 @@
+"""What crosses a border between rooms: frozen dataclasses and the arrays in them.
+
+Nothing here computes, reads a file or imports a model, so every room may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Metadata = Mapping[str, str | int | float | bool]
+Where = Mapping[str, "str | int | float | bool | Sequence[str | int | float | bool]"]
+"""A metadata filter: each field equals its value, or one of its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as its source holds it, before it is cut into passages."""
+
+    id: str
+    text: str
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document: what is indexed, retrieved and read.
+
+    `start` and `end` are character offsets of `text` in the document's text; a document that is
+    not cut is one passage with its own id, `start=0` and `end=len(text)`.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    document: str = ""
+    start: int = 0
+    end: int = 0
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """Title and text as one string: what the encoder embeds and what BM25 matches."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query of a retrieval collection."""
+
+    id: str
+    text: str
+
+
+Qrels = Mapping[str, Mapping[str, int]]
+"""Relevance judgements: query id -> document id -> grade."""
+
+Run = Mapping[str, Mapping[str, float]]
+"""A ranking: query id -> document id -> score, higher is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingExample:
+    """A question about one context, with every annotator's answer; no answers means unanswerable.
+
+    `starts` are character offsets of `answers` in `context`. `cluster` names what the example must
+    not be resampled apart from (an article, a product, a paper).
+    """
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[str, ...] = ()
+    starts: tuple[int, ...] = ()
+    title: str = ""
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneIdentity:
+    """What makes two encoders interchangeable for one index: same weights, same way of pooling."""
+
+    sha256: str
+    name: str
+    dimension: int
+    pooling: str
+    max_length: int
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A retrieved passage. `score` is cosine (dense), BM25, or the fused score (hybrid)."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Which expert embeds each query: `weights` [n, experts] (rows sum to 1), `scores` [n, experts]."""
+
+    experts: tuple[str, ...]
+    weights: FloatArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an answer cost, or is expected to. `usd` is money in US dollars."""
+
+    gflops: float = 0.0
+    seconds: float = 0.0
+    usd: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.gflops + other.gflops, self.seconds + other.seconds, self.usd + other.usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one of the passages that a reader was given.
+
+    `passage` is the passage's place in that list, `start` and `end` are character offsets in its
+    text, `score` is the log-odds against "no answer", `probability` is normalised over all spans of
+    all passages and "no answer".
+    """
+
+    text: str
+    passage: int
+    start: int
+    end: int
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader found for one question: its n best spans, best first.
+
+    `no_answer` is the probability that no passage holds an answer; `confidence` is the calibrated
+    probability that the best span is right.
+    """
+
+    spans: tuple[Span, ...]
+    no_answer: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Which agent each question goes to: index into `agents`, or -1 to abstain; expected costs [n, agents]."""
+
+    agents: tuple[str, ...]
+    choice: npt.NDArray[np.int64]
+    expected_cost: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage's decision: what it could have chosen, how it scored that, what it chose."""
+
+    stage: str
+    options: tuple[str, ...]
+    scores: tuple[float, ...]
+    choice: tuple[str, ...]
+    seconds: float
+    cost: Cost = Cost()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The way that a question took, stage by stage."""
+
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def cost(self) -> Cost:
+        return sum((step.cost for step in self.steps), Cost())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An agent's answer to one question.
+
+    `text` is empty exactly when the agent abstained or failed; `passage` is then None, and
+    `confidence` the probability that had stood for the best candidate. `start` and `end` mark the
+    answer in `passage.text` where the answer is a span of it.
+    """
+
+    question: str
+    text: str
+    confidence: float
+    passage: Passage | None = None
+    start: int | None = None
+    end: int | None = None
+    agent: str = ""
+    alternatives: tuple[tuple[Span, Passage], ...] = ()
+    abstained: bool = False
+    failure: str = ""
+    cost: Cost = Cost()
+    trace: Trace = Trace()
+
+
+JsonValue = Any
