@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from pointsman.errors import DeadlineExceeded
+from pointsman.errors import DeadlineError
 
 
 class Deadline:
@@ -29,10 +29,8 @@ class Deadline:
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def check(self, doing: str) -> None:
-        """Raise DeadlineExceeded when time is up or the call was cancelled; `doing` names the work."""
+        """Raise DeadlineError when time is up or the call was cancelled; `doing` names the work."""
         if self._cancelled.is_set():
-            raise DeadlineExceeded(f"cancelled while {doing}")
+            raise DeadlineError(f"cancelled while {doing}")
         if self._end is not None and time.monotonic() >= self._end:
-            raise DeadlineExceeded(
-                f"the deadline passed while {doing}; allow more time or ask less"
-            )
+            raise DeadlineError(f"the deadline passed while {doing}; allow more time or ask less")

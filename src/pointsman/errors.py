@@ -13,7 +13,7 @@ PointsmanError                     exit code 1
 │   ├── BackboneMismatchError          made with another backbone; both are named
 │   └── SpecialistError                a specialist that is corrupt, incomplete or for another base
 ├── MissingDependencyError         7   an optional package that is not installed, and how to get it
-└── DeadlineExceeded               8   a call ran out of time or was cancelled
+└── DeadlineError               8   a call ran out of time or was cancelled
 
 Exit code 2 is left to wrong usage of the command line, 130 to Ctrl-C.
 A message is one line that names what is wrong and what to do about it.
@@ -96,7 +96,7 @@ class MissingDependencyError(PointsmanError):
     exit_code = 7
 
 
-class DeadlineExceeded(PointsmanError):
+class DeadlineError(PointsmanError):
     """A call ran past its deadline or was cancelled."""
 
     exit_code = 8

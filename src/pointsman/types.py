@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -183,10 +182,12 @@ class Trace:
 
     @property
     def seconds(self) -> float:
+        """Wall-clock seconds over all stages."""
         return sum(step.seconds for step in self.steps)
 
     @property
     def cost(self) -> Cost:
+        """Cost over all stages."""
         return sum((step.cost for step in self.steps), Cost())
 
 
@@ -211,6 +212,3 @@ class Answer:
     failure: str = ""
     cost: Cost = Cost()
     trace: Trace = Trace()
-
-
-JsonValue = Any
