@@ -1,0 +1,1 @@
+"""Measures, significance, calibration, tables, and the files that results are kept in."""
