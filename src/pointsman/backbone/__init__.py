@@ -1,0 +1,1 @@
+"""The frozen encoder that every specialist shares: weights, layout, batching, adapters."""

@@ -1,0 +1,341 @@
+"""The backbone: one frozen transformer encoder that embeds texts and reads pairs, by any adapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pointsman.backbone.batching import length_buckets
+from pointsman.backbone.device import choose_device, choose_dtype
+from pointsman.backbone.flops import Shape
+from pointsman.backbone.layout import Layout, read_layout
+from pointsman.backbone.lora import AdapterHooks, LoraAdapter, read_safetensors
+from pointsman.backbone.pairs import TokenBatch, Window, collate, make_windows
+from pointsman.backbone.pooling import pool
+from pointsman.backbone.weights import locate
+from pointsman.deadline import Deadline
+from pointsman.errors import BackboneMismatchError, ConfigError, ModelError
+from pointsman.text import scrub
+from pointsman.types import BackboneIdentity, FloatArray
+
+# A batch is this many tokens at most: on a CPU its activations should stay in the cache, on a GPU
+# it should be large enough to fill it.
+CPU_BATCH_TOKENS = 8_192
+GPU_BATCH_TOKENS = 131_072
+# Texts tokenised and sorted at once: bounds memory for collections of any size.
+CHUNK = 8_192
+
+Progress = Callable[[int], None]
+
+
+class Backbone:
+    """A frozen encoder and the adapters that were given to it.
+
+    Made by `Backbone.load`. Not safe for use from several threads at once: a server gives it one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        layout: Layout,
+        identity: BackboneIdentity,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.device = device
+        self.dtype = dtype
+        self._layout = layout
+        self._identity = identity
+        self._hooks = AdapterHooks(model)
+        self._adapters: dict[str, LoraAdapter] = {}
+        self._dense = [_dense(folder).to(device) for folder in layout.dense]
+        self._batch_tokens = CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS
+        config: Any = model.config
+        self.shape = Shape(
+            config.num_hidden_layers,
+            config.hidden_size,
+            getattr(config, "intermediate_size", 4 * config.hidden_size),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path | None = None,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        attention: str = "sdpa",
+    ) -> Backbone:
+        """Load an encoder: None is the default, else a directory or a Hugging Face hub name.
+
+        `device` is auto, cpu, cuda or mps; `dtype` auto, fp32, bf16 or fp16. `attention` is
+        transformers' name of the implementation. Raises ModelError or ConfigError.
+        """
+        weights = locate(name)
+        layout = read_layout(weights.path)
+        chosen_device = choose_device(device)
+        chosen_dtype = choose_dtype(chosen_device, dtype)
+        model, tokenizer = _load_transformer(weights.path, weights.name, chosen_dtype, attention)
+        model.to(chosen_device)
+        width = int(model.config.hidden_size) * len(layout.pooling)
+        if layout.dense:
+            width = int(_json(layout.dense[-1] / "config.json")["out_features"])
+        identity = BackboneIdentity(
+            sha256=weights.sha256,
+            name=weights.name,
+            dimension=width,
+            pooling="+".join((*layout.pooling, *("dense" for _ in layout.dense))),
+            max_length=layout.max_length,
+            prompts=dict(layout.prompts),
+        )
+        return cls(model, tokenizer, layout, identity, chosen_device, chosen_dtype)
+
+    @property
+    def identity(self) -> BackboneIdentity:
+        """What an index or a specialist must have been made with to be used here."""
+        return self._identity
+
+    # ---- adapters
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the adapters that `encode` and `tokens` may be asked for."""
+        return tuple(self._adapters)
+
+    def add_adapter(self, name: str, adapter: LoraAdapter, base_sha256: str | None = None) -> None:
+        """Give the backbone an adapter; one of the same name is replaced.
+
+        Raises BackboneMismatchError when it was trained on another base, ModelError when it does not fit.
+        """
+        if base_sha256 is not None and base_sha256 != self._identity.sha256:
+            raise BackboneMismatchError(
+                f"{name} was trained on the base {base_sha256[:12]}…, "
+                f"this one is {self._identity.name} ({self._identity.sha256[:12]}…)"
+            )
+        self._hooks.install(adapter)
+        self._adapters[name] = adapter.to(self.device, self.dtype)
+
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter away. Raises ConfigError when there is none of that name."""
+        self._adapter(name)
+        del self._adapters[name]
+
+    def _adapter(self, name: str | None) -> LoraAdapter | None:
+        if name is None:
+            return None
+        if name not in self._adapters:
+            known = ", ".join(self._adapters) or "none"
+            raise ConfigError(f"no adapter {name!r} is loaded (loaded: {known})")
+        return self._adapters[name]
+
+    # ---- sentence vectors
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        adapter: str | Sequence[str | None] | None = None,
+        *,
+        prompt: str | None = None,
+        progress: Progress | None = None,
+        deadline: Deadline | None = None,
+    ) -> FloatArray:
+        """Unit vectors [n, d] float32 of n texts, in their order.
+
+        `adapter` is one name for all texts or one a text (None: the frozen base). `prompt` is the
+        name of one of the model's own prompts ("query", "document"); a model without it embeds the
+        text as it is. `progress` is called with the number of texts done since the last call.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a sequence of texts, not one string")
+        vectors = np.zeros((len(texts), self._identity.dimension), dtype=np.float32)
+        for name, rows in _groups(adapter, len(texts)):
+            with torch.inference_mode(), self._hooks.active(self._adapter(name)):
+                for start in range(0, len(rows), CHUNK):
+                    chunk = rows[start : start + CHUNK]
+                    self._encode_chunk(
+                        [texts[i] for i in chunk], chunk, vectors, prompt, progress, deadline
+                    )
+        return vectors
+
+    def _encode_chunk(
+        self,
+        texts: list[str],
+        rows: list[int],
+        out: FloatArray,
+        prompt: str | None,
+        progress: Progress | None,
+        deadline: Deadline | None,
+    ) -> None:
+        prefix = self._layout.prompts.get(prompt or self._layout.default_prompt or "", "")
+        safe = [prefix + scrub(text) for text in texts]
+        if self._layout.lower_case:
+            safe = [text.lower() for text in safe]
+        ids = self.tokenizer(
+            safe,
+            truncation=True,
+            max_length=self._layout.max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
+            if deadline is not None:
+                deadline.check("encoding")
+            pooled = self._pool([ids[i] for i in batch])
+            out[[rows[i] for i in batch]] = pooled.cpu().numpy()
+            if progress is not None:
+                progress(len(batch))
+
+    def _pool(self, rows: list[list[int]]) -> Tensor:
+        # Every tokenizer that we can load puts at least its special tokens into an empty text;
+        # one that does not gets a padding token, so that nothing is divided by zero.
+        pad = self._pad_id
+        longest = max(1, max(len(row) for row in rows))
+        input_ids = torch.full((len(rows), longest), pad, dtype=torch.long)
+        mask = torch.zeros_like(input_ids)
+        for i, row in enumerate(rows):
+            input_ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+            mask[i, : max(1, len(row))] = 1
+        states = self.forward({"input_ids": input_ids, "attention_mask": mask})
+        vectors = pool(states, mask.to(self.device), self._layout.pooling)
+        for dense in self._dense:
+            vectors = dense(vectors)
+        return nn.functional.normalize(vectors, dim=-1)
+
+    # ---- token states of pairs
+
+    def windows(
+        self, pairs: Sequence[tuple[str, str]], max_length: int = 384, overlap: int = 128
+    ) -> list[Window]:
+        """(question, passage) pairs as windows of token ids; see `make_windows`."""
+        limit = int(getattr(self.model.config, "max_position_embeddings", max_length) or max_length)
+        return make_windows(self.tokenizer, pairs, min(max_length, limit), overlap)
+
+    def tokens(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        adapter: str | None = None,
+        *,
+        max_length: int = 384,
+        overlap: int = 128,
+        deadline: Deadline | None = None,
+    ) -> Iterator[TokenBatch]:
+        """Token states of windows over (question, passage) pairs, in length-bucketed batches.
+
+        Every window comes exactly once, in no particular order: `Window.pair` says whose it is.
+        """
+        windows = self.windows(pairs, max_length, overlap)
+        lora = self._adapter(adapter)
+        for batch in length_buckets([len(window) for window in windows], self._batch_tokens):
+            if deadline is not None:
+                deadline.check("reading")
+            chosen = tuple(windows[i] for i in batch)
+            inputs = collate(chosen, self._pad_id)
+            with torch.inference_mode(), self._hooks.active(lora):
+                states = self.forward(inputs)
+            yield TokenBatch(chosen, states, inputs["attention_mask"].to(self.device))
+
+    # ---- the forward pass itself, for training
+
+    def using(self, adapter: LoraAdapter | None) -> Any:
+        """A block in which `forward` goes through an adapter that is being trained."""
+        if adapter is not None:
+            self._hooks.install(adapter)
+        return self._hooks.active(adapter)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Last hidden states [n, length, d] of padded token ids, through whatever adapter is active."""
+        moved = {key: value.to(self.device) for key, value in inputs.items()}
+        if "token_type_ids" in moved and not getattr(self.model.config, "type_vocab_size", 0) > 1:
+            del moved["token_type_ids"]
+        states: Tensor = self.model(**moved).last_hidden_state
+        return states
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id or 0)
+
+
+def _groups(
+    adapter: str | Sequence[str | None] | None, n: int
+) -> Iterator[tuple[str | None, list[int]]]:
+    """Rows by adapter, so that each forward pass goes through one."""
+    if adapter is None or isinstance(adapter, str):
+        if n:
+            yield adapter, list(range(n))
+        return
+    if len(adapter) != n:
+        raise ConfigError(f"{len(adapter)} adapter names for {n} texts; give one, or one a text")
+    for name in dict.fromkeys(adapter):
+        yield name, [i for i, given in enumerate(adapter) if given == name]
+
+
+def _load_transformer(
+    folder: Path, name: str, dtype: torch.dtype, attention: str
+) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    # The library's bars and notes would land in the middle of our own output.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        # The base is frozen: its dropout would only add noise, and on a CPU it triples a training step.
+        for key in (
+            "hidden_dropout_prob",
+            "attention_probs_dropout_prob",
+            "dropout",
+            "attention_dropout",
+        ):
+            if hasattr(config, key):
+                setattr(config, key, 0.0)
+        model = AutoModel.from_pretrained(
+            folder, config=config, dtype=dtype, attn_implementation=attention, local_files_only=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+    except (
+        Exception
+    ) as error:  # a loader of many formats fails in many ways; all mean the same here
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{name}: cannot be loaded as an encoder ({reason})") from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"{name}: its tokenizer gives no character offsets; one with tokenizer.json does"
+        )
+    # A tokenizer.json may carry truncation and padding of its own (the default's does, to 128).
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    # Lengths are ours to set on every call; without this a long text draws a warning.
+    tokenizer.model_max_length = int(1e30)
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def _dense(folder: Path) -> nn.Module:
+    """sentence-transformers' projection after pooling: a linear layer and its activation, in fp32."""
+    config = _json(folder / "config.json")
+    tensors = read_safetensors(folder / "model.safetensors")
+    linear = nn.Linear(config["in_features"], config["out_features"], bias="linear.bias" in tensors)
+    linear.load_state_dict({key.removeprefix("linear."): value for key, value in tensors.items()})
+    activation = str(config.get("activation_function", "torch.nn.modules.linear.Identity"))
+    layer = getattr(nn, activation.rsplit(".", 1)[-1], None)
+    if layer is None:
+        raise ModelError(f"{folder}: unknown activation {activation}")
+    return nn.Sequential(linear, layer()).eval().requires_grad_(False)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from error

@@ -1,0 +1,24 @@
+"""What a forward pass costs, counted from the model's shape rather than measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A transformer encoder's shape: layers, width d, feed-forward width."""
+
+    layers: int
+    width: int
+    feed_forward: int
+
+    def forward_gflops(self, rows: int, length: int) -> float:
+        """GFLOPs of one forward pass over `rows` texts of `length` tokens; a multiply-add is 2.
+
+        A layer: four d × d projections and two d × feed_forward ones a token, and 2 · length · d
+        multiply-adds a token for attention scores and their weighted sum.
+        """
+        weights = 4 * self.width**2 + 2 * self.width * self.feed_forward
+        attention = 2 * length * self.width
+        return rows * length * self.layers * 2 * (weights + attention) / 1e9

@@ -1,0 +1,249 @@
+"""LoRA adapters in PEFT's format, and the hooks that add them to a frozen base.
+
+LoRA (arXiv 2106.09685): y = W x + s · B A x with A [r, in], B [out, r] and s = alpha / r
+(alpha / √r for the rank-stabilised kind, arXiv 2312.03732).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointsman.errors import ModelError, SpecialistError
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """The pair of matrices of one linear layer: `a` [r, in], `b` [out, r], and the scale s."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+    def delta(self, x: Tensor) -> Tensor:
+        """s · B A x for x [..., in]."""
+        return nn.functional.linear(nn.functional.linear(x, self.a), self.b) * self.scale
+
+
+@dataclass(frozen=True)
+class LoraAdapter:
+    """One adapter: a low-rank pair for each adapted layer, by the layer's name in the base."""
+
+    layers: Mapping[str, LowRank]
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the adapter has."""
+        return sum(pair.a.numel() + pair.b.numel() for pair in self.layers.values())
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> LoraAdapter:
+        """The same adapter elsewhere or in another format."""
+        return LoraAdapter(
+            {
+                name: LowRank(pair.a.to(device, dtype), pair.b.to(device, dtype), pair.scale)
+                for name, pair in self.layers.items()
+            }
+        )
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Its matrices as parameters, by the names that `tensors` gives them."""
+        return {name: nn.Parameter(value.float()) for name, value in self.tensors().items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every matrix by PEFT's name for it."""
+        return {
+            f"{_PREFIX}{name}.lora_{which}.weight": getattr(pair, which.lower())
+            for name, pair in self.layers.items()
+            for which in ("A", "B")
+        }
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> LoraAdapter:
+        """The same layers and scales with other matrices, named as `tensors` names them."""
+        return LoraAdapter(
+            {
+                name: LowRank(
+                    tensors[f"{_PREFIX}{name}.lora_A.weight"],
+                    tensors[f"{_PREFIX}{name}.lora_B.weight"],
+                    pair.scale,
+                )
+                for name, pair in self.layers.items()
+            }
+        )
+
+
+def linear_layers(base: nn.Module) -> dict[str, nn.Linear]:
+    """The base's linear layers by name, without the pooler (nothing here uses its output)."""
+    return {
+        name: module
+        for name, module in base.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith("pooler")
+    }
+
+
+def new_adapter(
+    base: nn.Module, rank: int, alpha: float, generator: torch.Generator | None = None
+) -> LoraAdapter:
+    """A fresh adapter on every linear layer: A uniform as Kaiming's, B zero, so it changes nothing yet."""
+    layers = {}
+    for name, linear in linear_layers(base).items():
+        bound = 1 / math.sqrt(linear.in_features)
+        a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)
+        layers[name] = LowRank(a, torch.zeros(linear.out_features, rank), alpha / rank)
+    return LoraAdapter(layers)
+
+
+def write_adapter(adapter: LoraAdapter, folder: Path, base_name: str, dtype: torch.dtype) -> None:
+    """Write PEFT's two files. `base_name` is for people; the base is known by its hash elsewhere."""
+    from safetensors.torch import save_file
+
+    ranks = {name: pair.a.shape[0] for name, pair in adapter.layers.items()}
+    rank = max(ranks.values())
+    config = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_name,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": next(
+            pair.scale * ranks[name] for name, pair in adapter.layers.items() if ranks[name] == rank
+        ),
+        "rank_pattern": {name: r for name, r in ranks.items() if r != rank},
+        "alpha_pattern": {name: pair.scale * ranks[name] for name, pair in adapter.layers.items()}
+        if len({round(pair.scale * ranks[n], 6) for n, pair in adapter.layers.items()}) > 1
+        else {},
+        "target_modules": sorted(adapter.layers),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "use_dora": False,
+        "use_rslora": False,
+        "modules_to_save": None,
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in adapter.tensors().items()}
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def read_adapter(folder: Path) -> LoraAdapter:
+    """Read a PEFT folder. Raises SpecialistError where it is corrupt or not plain LoRA."""
+    config = _read_config(folder)
+    tensors = read_safetensors(folder / WEIGHTS_FILE)
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        match = re.fullmatch(rf"{re.escape(_PREFIX)}(.+)\.lora_([AB])(?:\.\w+)?\.weight", key)
+        if match is None:
+            raise SpecialistError(f"{folder / WEIGHTS_FILE}: {key!r} is not a LoRA matrix")
+        pairs.setdefault(match[1], {})[match[2]] = value
+    layers = {}
+    for name, pair in pairs.items():
+        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise SpecialistError(
+                f"{folder / WEIGHTS_FILE}: the matrices of {name} do not belong together"
+            )
+        rank = pair["A"].shape[0]
+        alpha = _pattern(config.get("alpha_pattern"), name, float(config.get("lora_alpha", rank)))
+        divisor = math.sqrt(rank) if config.get("use_rslora") else rank
+        layers[name] = LowRank(pair["A"], pair["B"], alpha / divisor)
+    if not layers:
+        raise SpecialistError(f"{folder / WEIGHTS_FILE}: no LoRA matrices in it")
+    return LoraAdapter(layers)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file. Raises SpecialistError naming the file when it is missing or corrupt."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError:
+        raise SpecialistError(f"{path}: missing") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SpecialistError(f"{path}: corrupt ({error}); copy or train it again") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecialistError(f"{path}: missing, so this is not a PEFT folder") from None
+    except ValueError as error:
+        raise SpecialistError(f"{path}: not valid JSON ({error})") from error
+    kind = str(config.get("peft_type", "LORA")).upper()
+    refused = {
+        f"the {kind} kind of adapter": kind != "LORA",
+        "DoRA": bool(config.get("use_dora")),
+        "trained biases": config.get("bias", "none") != "none",
+        "fully trained modules (modules_to_save)": bool(config.get("modules_to_save")),
+    }
+    for what, present in refused.items():
+        if present:
+            raise SpecialistError(
+                f"{folder}: {what} cannot be stacked on a shared base; plain LoRA can"
+            )
+    return config
+
+
+def _pattern(pattern: Mapping[str, float] | None, name: str, default: float) -> float:
+    for key, value in (pattern or {}).items():
+        if re.fullmatch(rf"(.*\.)?({key})", name):
+            return float(value)
+    return default
+
+
+class AdapterHooks:
+    """Adds the active adapter's ΔW x to the outputs of a base's linear layers, by forward hooks.
+
+    The base's own modules and weights stay as they are; without an active adapter the base answers.
+    """
+
+    def __init__(self, base: nn.Module) -> None:
+        self._linear = linear_layers(base)
+        self._hooked: set[str] = set()
+        self._active: Mapping[str, LowRank] | None = None
+
+    def install(self, adapter: LoraAdapter) -> None:
+        """Check that an adapter fits the base, and hook its layers. Raises ModelError when it does not."""
+        for name, pair in adapter.layers.items():
+            linear = self._linear.get(name)
+            if linear is None:
+                raise ModelError(f"the adapter changes {name!r}, which this base does not have")
+            if (pair.b.shape[0], pair.a.shape[1]) != (linear.out_features, linear.in_features):
+                raise ModelError(
+                    f"the adapter's {name} maps {pair.a.shape[1]} to {pair.b.shape[0]} dimensions, "
+                    f"the base's {linear.in_features} to {linear.out_features}"
+                )
+        for name in adapter.layers:
+            if name not in self._hooked:
+                self._hooked.add(name)
+                self._linear[name].register_forward_hook(self._hook(name))
+
+    @contextmanager
+    def active(self, adapter: LoraAdapter | None) -> Iterator[None]:
+        """Within the block, every forward pass of the base goes through this adapter."""
+        before, self._active = self._active, None if adapter is None else adapter.layers
+        try:
+            yield
+        finally:
+            self._active = before
+
+    def _hook(self, name: str) -> Any:
+        def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            pair = None if self._active is None else self._active.get(name)
+            return None if pair is None else output + pair.delta(args[0])
+
+        return add

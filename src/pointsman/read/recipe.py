@@ -1,0 +1,204 @@
+"""From questions and paragraphs to a reader specialist: mine, train, calibrate, save."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pointsman.backbone.device import cpu_has_bf16
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import new_adapter
+from pointsman.backbone.specialist import Specialist, save_specialist
+from pointsman.evaluate.calibration import ece
+from pointsman.evaluate.reading import exact_match, score_reading
+from pointsman.read.confidence import Calibration, features, fit
+from pointsman.read.examples import confusable_contexts
+from pointsman.read.head import SpanHead
+from pointsman.read.reader import KIND, ReaderSettings, SpanReader
+from pointsman.read.task import ReaderData, ReaderTask, read_own_context
+from pointsman.training.loop import Outcome, Plan, Progress, train
+from pointsman.types import FloatArray, Passage, Reading, ReadingExample
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a reader is trained. `unanswerable` is the share of questions that also come with a wrong
+    paragraph; `dev_questions` bounds how many dev questions early stopping looks at.
+    """
+
+    rank: int = 32
+    alpha: float = 64.0
+    batch_size: int = 32
+    unanswerable: float = 0.3
+    dev_questions: int = 800
+    settings: ReaderSettings = field(default_factory=ReaderSettings)
+    plan: Plan = field(
+        default_factory=lambda: Plan(measure="f1", epochs=5, learning_rate=1e-3, evaluations=2)
+    )
+
+
+def training_backbone(name: str | Path | None, device: str | None = None) -> Backbone:
+    """The base as it trains best: bf16 where the processor multiplies it, and attention written out.
+
+    On a CPU the backward pass of PyTorch's fused attention takes longer than all the rest of a step.
+    """
+    return Backbone.load(name, device=device, attention="eager")
+
+
+def train_reader(
+    backbone: Backbone,
+    train_examples: Sequence[ReadingExample],
+    dev_examples: Sequence[ReadingExample],
+    recipe: Recipe,
+    run_folder: Path,
+    show: Callable[[Progress], None] | None = None,
+) -> tuple[ReaderTask, Outcome]:
+    """Train an adapter and a span head; the best weights on dev are in the outcome."""
+    contexts, question_vectors, context_vectors = _vectors(backbone, train_examples)
+    confusable = confusable_contexts(train_examples, contexts, question_vectors, context_vectors)
+    rng = random.Random(recipe.plan.seed)
+    watched = rng.sample(list(dev_examples), min(recipe.dev_questions, len(dev_examples)))
+
+    def evaluate(reader: SpanReader) -> Mapping[str, float]:
+        readings = read_own_context(reader, watched)
+        scores = score_reading(_best_texts(watched, readings), watched)
+        return {"em": 100 * scores.mean_em, "f1": 100 * scores.mean_f1}
+
+    generator = torch.Generator().manual_seed(recipe.plan.seed)
+    task = ReaderTask(
+        backbone,
+        new_adapter(backbone.model, recipe.rank, recipe.alpha, generator),
+        SpanHead.fresh(backbone.shape.width, generator),
+        ReaderData(train_examples, contexts, confusable, recipe.unanswerable),
+        evaluate,
+        batch_size=recipe.batch_size,
+        settings=recipe.settings,
+        seed=recipe.plan.seed,
+    )
+    return task, train(task, recipe.plan, run_folder, show)
+
+
+def bf16_trains_well(backbone: Backbone) -> bool:
+    """Whether this machine should train in mixed precision."""
+    return backbone.device.type == "cuda" or (backbone.device.type == "cpu" and cpu_has_bf16())
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One way of being asked: the question, and the passages that were put before the reader."""
+
+    question: str
+    answers: tuple[str, ...]
+    passages: tuple[Passage, ...]
+
+
+def asked_with_retrieval(
+    backbone: Backbone, examples: Sequence[ReadingExample], ks: Sequence[int]
+) -> list[Settings]:
+    """Each question with its own paragraph, and with the k nearest of all paragraphs for one k of `ks`.
+
+    The ks are dealt out in turn, so that calibration sees every number of passages.
+    """
+    contexts, question_vectors, context_vectors = _vectors(backbone, examples)
+    passages = [Passage(id=str(i), text=text) for i, text in enumerate(contexts)]
+    asked = []
+    for i, example in enumerate(examples):
+        asked.append(
+            Settings(example.question, example.answers, (Passage(id="own", text=example.context),))
+        )
+        k = ks[i % len(ks)]
+        nearest = np.argsort(-(context_vectors @ question_vectors[i]), kind="stable")[:k]
+        asked.append(
+            Settings(example.question, example.answers, tuple(passages[j] for j in nearest))
+        )
+    return asked
+
+
+def calibrate(
+    reader: SpanReader, examples: Sequence[ReadingExample], ks: Sequence[int] = (1, 3, 5, 10)
+) -> tuple[Calibration, dict[str, float]]:
+    """Fit confidence to exact match on dev, and report the expected calibration error before and after.
+
+    The error after is measured across two halves, each scored by the fit on the other.
+    """
+    asked = asked_with_retrieval(reader.backbone, examples, ks)
+    readings = reader.read([a.question for a in asked], [a.passages for a in asked])
+    x, right = calibration_data(asked, readings)
+    half = np.arange(len(right)) // 2 % 2 == 0
+    crossed = np.empty(len(right))
+    crossed[half] = fit(x[~half], right[~half]).apply(x[half])
+    crossed[~half] = fit(x[half], right[half]).apply(x[~half])
+    raw = np.array([r.spans[0].probability if r.spans else 0.0 for r in readings])
+    return fit(x, right), {
+        "questions": float(len(right)),
+        "ece_uncalibrated": ece(raw, right),
+        "ece_cross_fitted": ece(crossed, right),
+    }
+
+
+def calibration_data(
+    asked: Sequence[Settings], readings: Sequence[Reading]
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """Features [n, 3] of the best spans and whether each is an exact match [n]."""
+    best = [reading.spans[0] if reading.spans else None for reading in readings]
+    x = features(
+        np.array([span.probability if span else 0.0 for span in best]),
+        np.array([span.score if span else -20.0 for span in best]),
+        np.array([len(a.passages) for a in asked], dtype=np.float64),
+    )
+    right = [
+        exact_match(span.text if span else "", a.answers)
+        for span, a in zip(best, asked, strict=True)
+    ]
+    return x, np.array(right)
+
+
+def save_reader(
+    task: ReaderTask,
+    outcome: Outcome,
+    recipe: Recipe,
+    calibration: Calibration,
+    folder: Path,
+    *,
+    training: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write the trained reader as a specialist: adapter and head only."""
+    adapter, head = task.parts(outcome.parameters)
+    identity = task.backbone.identity
+    settings = asdict(recipe.settings) | {"calibration": asdict(calibration)}
+    specialist = Specialist(
+        kind=KIND,
+        name=folder.name,
+        base_sha256=identity.sha256,
+        base_name=identity.name,
+        adapter=adapter,
+        head=head.tensors,
+        settings=settings,
+        training=training,
+        numbers=numbers,
+        card=card,
+    )
+    save_specialist(specialist, folder)
+
+
+def _best_texts(examples: Sequence[ReadingExample], readings: Sequence[Reading]) -> dict[str, str]:
+    return {
+        example.id: reading.spans[0].text if reading.spans else ""
+        for example, reading in zip(examples, readings, strict=True)
+    }
+
+
+def _vectors(
+    backbone: Backbone, examples: Sequence[ReadingExample]
+) -> tuple[list[str], FloatArray, FloatArray]:
+    contexts = list(dict.fromkeys(example.context for example in examples))
+    questions = backbone.encode([example.question for example in examples], prompt="query")
+    return contexts, questions, backbone.encode(contexts, prompt="document")

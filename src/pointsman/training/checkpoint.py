@@ -1,0 +1,123 @@
+"""Checkpoints: written aside, then renamed, so that the last one there is always whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointsman.errors import ConfigError, ReadOnlyError
+
+_PREFIX = "checkpoint-"
+_FILE = "state.pt"
+
+
+@dataclass
+class Checkpoint:
+    """All that a run needs to go on as if it had never stopped."""
+
+    plan: dict[str, Any]
+    step: int = 0
+    seconds: float = 0.0
+    best: float = float("-inf")
+    best_step: int = 0
+    bad: int = 0
+    stopped_early: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_parameters: dict[str, Tensor] = field(default_factory=dict)
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    generator: Tensor = field(default_factory=torch.get_rng_state)
+
+    @classmethod
+    def fresh(cls, plan: dict[str, Any]) -> Checkpoint:
+        """The state before the first step."""
+        return cls(plan)
+
+    def record(
+        self,
+        measures: Mapping[str, float],
+        measure: str,
+        patience: int,
+        parameters: Mapping[str, nn.Parameter],
+    ) -> None:
+        """Take note of an evaluation; keep the weights if it is the best so far."""
+        if measure not in measures:
+            raise ConfigError(
+                f"no measure {measure!r} to stop on (there are: {', '.join(measures)})"
+            )
+        self.history.append({"step": float(self.step), **measures})
+        if measures[measure] > self.best:
+            self.best, self.best_step, self.bad = measures[measure], self.step, 0
+            self.best_parameters = {k: v.detach().cpu().clone() for k, v in parameters.items()}
+        else:
+            self.bad += 1
+            self.stopped_early = self.bad >= patience
+
+    def capture(
+        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Copy the run's weights, optimiser and random generators into this checkpoint."""
+        self.parameters = {k: v.detach().cpu() for k, v in parameters.items()}
+        self.optimizer = optimizer.state_dict()
+        # Batches are a function of the epoch, so only what draws inside a step (dropout) has state.
+        self.generator = torch.get_rng_state()
+
+    def restore(
+        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Put this checkpoint's weights, optimiser and generators back. Raises ConfigError on a misfit."""
+        if set(parameters) != set(self.parameters):
+            raise ConfigError("the checkpoint holds other weights than this task trains")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(self.parameters[name])
+        optimizer.load_state_dict(self.optimizer)
+        torch.set_rng_state(self.generator)
+
+
+def save_checkpoint(state: Checkpoint, folder: Path) -> Path:
+    """Write a checkpoint whole or not at all, then drop the older ones."""
+    name = f"{_PREFIX}{state.step:08d}"
+    aside, final = folder / f".{name}.aside", folder / name
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        torch.save(
+            {name: getattr(state, name) for name in state.__dataclass_fields__}, aside / _FILE
+        )
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(aside, final)
+    except OSError as error:
+        raise ReadOnlyError(
+            f"{folder}: a checkpoint cannot be written ({error.strerror})"
+        ) from error
+    for old in checkpoints(folder):
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / _FILE).is_file())
+
+
+def latest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The last whole checkpoint of a run, or None where there is none."""
+    found = checkpoints(folder)
+    if not found:
+        return None
+    try:
+        fields = torch.load(found[-1] / _FILE, map_location="cpu", weights_only=True)
+        return Checkpoint(**fields)
+    except Exception as error:  # an unpickler fails in many ways
+        raise ConfigError(
+            f"{found[-1]}: this checkpoint cannot be read ({error}); delete it to start afresh"
+        ) from error
