@@ -49,11 +49,14 @@ def epoch_examples(
     share: float,
     seed: int,
 ) -> list[ReadingExample]:
-    """One epoch: every example once, and for a `share` of them a copy with a confusable context."""
+    """One epoch: every example once, and for a `share` of them a copy with a confusable context.
+
+    Every epoch has the same number of examples, so that a learning-rate schedule can count on it.
+    """
     rng = random.Random(seed)
+    possible = [i for i, near in enumerate(confusable) if near and examples[i].answers]
+    copies = rng.sample(possible, round(share * len(possible)))
     chosen = list(examples)
-    for example, near in zip(examples, confusable, strict=True):
-        if near and example.answers and rng.random() < share:
-            chosen.append(unanswerable(example, contexts[rng.choice(near)]))
+    chosen += [unanswerable(examples[i], contexts[rng.choice(confusable[i])]) for i in copies]
     rng.shuffle(chosen)
     return chosen

@@ -23,6 +23,8 @@ class Checkpoint:
     """All that a run needs to go on as if it had never stopped."""
 
     plan: dict[str, Any]
+    epoch: int = 0
+    batch: int = 0
     step: int = 0
     seconds: float = 0.0
     best: float = float("-inf")
@@ -73,8 +75,12 @@ class Checkpoint:
         self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> None:
         """Put this checkpoint's weights, optimiser and generators back. Raises ConfigError on a misfit."""
-        if set(parameters) != set(self.parameters):
-            raise ConfigError("the checkpoint holds other weights than this task trains")
+        ours = {name: parameter.shape for name, parameter in parameters.items()}
+        if ours != {name: tensor.shape for name, tensor in self.parameters.items()}:
+            raise ConfigError(
+                "the checkpoint holds other weights than this task trains (another rank or base?); "
+                "start afresh in another directory"
+            )
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(self.parameters[name])

@@ -145,19 +145,19 @@ def train(
         math.ceil(per_epoch * (i + 1) / plan.evaluations) for i in range(plan.evaluations)
     }
     started = saved = time.monotonic()
-    done_before = state.step
+    done_before, seconds_before = state.step, state.seconds
     running = 0.0
 
     def save() -> None:
         nonlocal saved
+        state.seconds = seconds_before + time.monotonic() - started
         state.capture(parameters, optimizer)
         save_checkpoint(state, folder)
         saved = time.monotonic()
 
     try:
-        while state.step < steps and not state.stopped_early:
-            epoch, first = divmod(state.step, per_epoch)
-            for batch in task.batches(epoch)[first:]:
+        while state.epoch < plan.epochs and not state.stopped_early:
+            for batch in task.batches(state.epoch)[state.batch :]:
                 factor = learning_rate_factor(state.step, steps, plan.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = plan.learning_rate * factor
@@ -168,11 +168,12 @@ def train(
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 state.step += 1
+                state.batch += 1
                 running += (
                     0.05 * (float(loss.detach()) - running) if running else float(loss.detach())
                 )
                 measures: Mapping[str, float] = {}
-                if (state.step - 1) % per_epoch + 1 in evaluate_at:
+                if state.batch in evaluate_at:
                     measures = task.evaluate()
                     state.record(measures, plan.measure, plan.patience, parameters)
                 if show is not None:
@@ -186,13 +187,12 @@ def train(
     except KeyboardInterrupt:
         save()
         raise
-    state.seconds += time.monotonic() - started
     return Outcome(
         parameters=state.best_parameters,
         best=state.best,
         best_step=state.best_step,
         steps=state.step,
-        seconds=state.seconds,
+        seconds=seconds_before + time.monotonic() - started,
         stopped_early=state.stopped_early,
         history=tuple(state.history),
     )
