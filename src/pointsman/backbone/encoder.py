@@ -30,6 +30,8 @@ CPU_BATCH_TOKENS = 8_192
 GPU_BATCH_TOKENS = 131_072
 # Texts tokenised and sorted at once: bounds memory for collections of any size.
 CHUNK = 8_192
+# sentence-transformers' name of what pooling gives.
+_SENTENCE = "sentence_embedding"
 
 Progress = Callable[[int], None]
 
@@ -299,8 +301,13 @@ def _load_transformer(
         ):
             if hasattr(config, key):
                 setattr(config, key, 0.0)
-        model = AutoModel.from_pretrained(
-            folder, config=config, dtype=dtype, attn_implementation=attention, local_files_only=True
+        model, report = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            local_files_only=True,
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
     except (
@@ -308,6 +315,13 @@ def _load_transformer(
     ) as error:  # a loader of many formats fails in many ways; all mean the same here
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{name}: cannot be loaded as an encoder ({reason})") from error
+    # What a file does not hold is left random, silently. Only the pooler's output is never used.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise ModelError(f"{name}: its weights are incomplete ({missing[0]} is missing)")
+    # Without its files a tokenizer comes up empty, and every word would be the unknown one.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{name}: its tokenizer has no vocabulary; is tokenizer.json missing?")
     if not tokenizer.is_fast:
         raise ModelError(
             f"{name}: its tokenizer gives no character offsets; one with tokenizer.json does"
@@ -324,10 +338,12 @@ def _load_transformer(
 def _dense(folder: Path) -> nn.Module:
     """sentence-transformers' projection after pooling: a linear layer and its activation, in fp32."""
     config = _json(folder / "config.json")
+    if config.get("use_residual") or config.get("module_input_name", _SENTENCE) != _SENTENCE:
+        raise ModelError(f"{folder}: only a plain projection of the sentence vector is supported")
     tensors = read_safetensors(folder / "model.safetensors")
     linear = nn.Linear(config["in_features"], config["out_features"], bias="linear.bias" in tensors)
     linear.load_state_dict({key.removeprefix("linear."): value for key, value in tensors.items()})
-    activation = str(config.get("activation_function", "torch.nn.modules.linear.Identity"))
+    activation = str(config.get("activation_function", "Tanh"))
     layer = getattr(nn, activation.rsplit(".", 1)[-1], None)
     if layer is None:
         raise ModelError(f"{folder}: unknown activation {activation}")

@@ -175,14 +175,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise SpecialistError(f"{path}: corrupt ({error}); copy or train it again") from error
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / CONFIG_FILE
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SpecialistError(f"{path}: missing, so this is not a PEFT folder") from None
     except ValueError as error:
         raise SpecialistError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise SpecialistError(f"{path}: not a PEFT configuration (a JSON object is needed)")
     kind = str(config.get("peft_type", "LORA")).upper()
     refused = {
         f"the {kind} kind of adapter": kind != "LORA",
@@ -212,7 +214,8 @@ class AdapterHooks:
     """
 
     def __init__(self, base: nn.Module) -> None:
-        self._linear = linear_layers(base)
+        # The pooler too: PEFT's "all-linear" adapts it, although nothing here uses what it says.
+        self._linear = {n: m for n, m in base.named_modules() if isinstance(m, nn.Linear)}
         self._hooked: set[str] = set()
         self._active: Mapping[str, LowRank] | None = None
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pointsman.errors import ConfigError
 from pointsman.text import scrub
 
 
@@ -58,11 +59,16 @@ def make_windows(
     """Cut every (question, passage) into windows of at most `max_length` tokens.
 
     Neighbouring windows share `overlap` passage tokens. A question longer than half a window is cut,
-    so that a passage always gets the other half.
+    so that a passage always gets the other half. Raises ConfigError where an overlap would fill it.
     """
+    longest_question = max_length // 2
+    room = max_length - longest_question - tokenizer.num_special_tokens_to_add(pair=True)
+    if not 0 <= overlap < room:
+        raise ConfigError(
+            f"windows of {max_length} tokens can overlap by 0 to {room - 1} of them, not {overlap}"
+        )
     if not pairs:
         return []
-    longest_question = max_length // 2
     questions = tokenizer(
         [scrub(question) for question, _ in pairs],
         add_special_tokens=False,

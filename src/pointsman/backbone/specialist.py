@@ -103,10 +103,14 @@ def load_specialist(folder: Path, kind: str | None = None) -> Specialist:
     path = folder / SPECIALIST_FILE
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-        version = description["format_version"]
-        found, base = description["kind"], description["base"]
+        version = int(description["format_version"])
+        found, name = str(description["kind"]), str(description["name"])
+        base_sha256, base_name = (
+            str(description["base"]["sha256"]),
+            str(description["base"]["name"]),
+        )
         files = dict(description["files"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise SpecialistError(f"{folder}: not a specialist (no {SPECIALIST_FILE})") from None
     except (ValueError, KeyError, TypeError) as error:
         raise SpecialistError(f"{path}: corrupt ({error!r}); copy or train it again") from error
@@ -116,19 +120,19 @@ def load_specialist(folder: Path, kind: str | None = None) -> Specialist:
         )
     if kind is not None and found != kind:
         raise SpecialistError(f"{folder}: a specialist of kind {found!r}, but {kind!r} is needed")
-    for name, expected in files.items():
-        if not (folder / name).is_file():
-            raise SpecialistError(f"{folder / name}: missing")
-        if file_sha256(folder / name) != expected:
+    for file, expected in files.items():
+        if not (folder / file).is_file():
+            raise SpecialistError(f"{folder / file}: missing")
+        if file_sha256(folder / file) != expected:
             raise SpecialistError(
-                f"{folder / name}: corrupt (its SHA-256 is not the recorded one); copy or train it again"
+                f"{folder / file}: corrupt (its SHA-256 is not the recorded one); copy or train it again"
             )
     card = folder / CARD_FILE
     return Specialist(
         kind=found,
-        name=description["name"],
-        base_sha256=base["sha256"],
-        base_name=base["name"],
+        name=name,
+        base_sha256=base_sha256,
+        base_name=base_name,
         adapter=read_adapter(folder),
         head=read_safetensors(folder / HEAD_FILE),
         settings=description.get("settings", {}),

@@ -42,6 +42,11 @@ class Checkpoint:
         """The state before the first step."""
         return cls(plan)
 
+    @property
+    def evaluated_step(self) -> int:
+        """The step of the last evaluation, 0 before the first."""
+        return int(self.history[-1]["step"]) if self.history else 0
+
     def record(
         self,
         measures: Mapping[str, float],

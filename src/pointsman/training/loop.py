@@ -148,6 +148,11 @@ def train(
     done_before, seconds_before = state.step, state.seconds
     running = 0.0
 
+    def evaluate() -> Mapping[str, float]:
+        measures = task.evaluate()
+        state.record(measures, plan.measure, plan.patience, parameters)
+        return measures
+
     def save() -> None:
         nonlocal saved
         state.seconds = seconds_before + time.monotonic() - started
@@ -156,6 +161,10 @@ def train(
         saved = time.monotonic()
 
     try:
+        # Ctrl-C during an evaluation leaves a checkpoint that still owes it.
+        if state.batch in evaluate_at and state.evaluated_step != state.step:
+            evaluate()
+            save()
         while state.epoch < plan.epochs and not state.stopped_early:
             for batch in task.batches(state.epoch)[state.batch :]:
                 factor = learning_rate_factor(state.step, steps, plan.warmup)
@@ -174,8 +183,7 @@ def train(
                 )
                 measures: Mapping[str, float] = {}
                 if state.batch in evaluate_at:
-                    measures = task.evaluate()
-                    state.record(measures, plan.measure, plan.patience, parameters)
+                    measures = evaluate()
                 if show is not None:
                     spent = time.monotonic() - started
                     left = spent / max(1, state.step - done_before) * (steps - state.step)
@@ -184,6 +192,8 @@ def train(
                     save()
                 if state.stopped_early:
                     break
+            else:
+                state.epoch, state.batch = state.epoch + 1, 0
     except KeyboardInterrupt:
         save()
         raise
