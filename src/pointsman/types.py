@@ -6,10 +6,13 @@ Nothing here computes, reads a file or imports a model, so every room may import
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pointsman.trace import Cost, Trace
 
 FloatArray = npt.NDArray[np.float32]
 Metadata = Mapping[str, str | int | float | bool]
@@ -111,18 +114,6 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What an answer cost, or is expected to. `usd` is money in US dollars."""
-
-    gflops: float = 0.0
-    seconds: float = 0.0
-    usd: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.gflops + other.gflops, self.seconds + other.seconds, self.usd + other.usd)
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of one of the passages that a reader was given.
 
@@ -144,12 +135,13 @@ class Reading:
     """What a reader found for one question: its n best spans, best first.
 
     `no_answer` is the probability that no passage holds an answer; `confidence` is the calibrated
-    probability that the best span is right.
+    probability that the best span is right; `gflops` is what reading took.
     """
 
     spans: tuple[Span, ...]
     no_answer: float
     confidence: float
+    gflops: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,36 +151,6 @@ class Allocation:
     agents: tuple[str, ...]
     choice: npt.NDArray[np.int64]
     expected_cost: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One stage's decision: what it could have chosen, how it scored that, what it chose."""
-
-    stage: str
-    options: tuple[str, ...]
-    scores: tuple[float, ...]
-    choice: tuple[str, ...]
-    seconds: float
-    cost: Cost = Cost()
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """The way that a question took, stage by stage."""
-
-    steps: tuple[Step, ...] = ()
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds over all stages."""
-        return sum(step.seconds for step in self.steps)
-
-    @property
-    def cost(self) -> Cost:
-        """Cost over all stages."""
-        return sum((step.cost for step in self.steps), Cost())
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +174,7 @@ class Answer:
     failure: str = ""
     cost: Cost = Cost()
     trace: Trace = Trace()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON, the trace with its sums."""
+        return asdict(self) | {"trace": self.trace.as_dict()}

@@ -107,6 +107,7 @@ class SpanReader:
                 owner.append((q, p))
         candidates: list[list[_Candidate]] = [[] for _ in questions]
         partitions: list[list[float]] = [[] for _ in questions]
+        gflops = [0.0 for _ in questions]
         batches = self.backbone.tokens(
             pairs,
             self._adapter,
@@ -116,8 +117,13 @@ class SpanReader:
         )
         for batch in batches:
             self._collect(batch, owner, n_best, candidates, partitions)
+            window_gflops = self.backbone.shape.forward_gflops(1, batch.states.shape[1])
+            for window in batch.windows:
+                gflops[owner[window.pair][0]] += window_gflops
         return [
-            self._reading(candidates[q], partitions[q], passages[q], n_best)
+            replace(
+                self._reading(candidates[q], partitions[q], passages[q], n_best), gflops=gflops[q]
+            )
             for q in range(len(questions))
         ]
 

@@ -39,7 +39,7 @@ class Recipe:
     dev_questions: int = 800
     settings: ReaderSettings = field(default_factory=ReaderSettings)
     plan: Plan = field(
-        default_factory=lambda: Plan(measure="f1", epochs=5, learning_rate=1.5e-3, evaluations=2)
+        default_factory=lambda: Plan(measure="f1", epochs=4, learning_rate=1.5e-3, evaluations=2)
     )
 
 

@@ -1,0 +1,1 @@
+"""Deferring: which agent answers, given what each costs."""

@@ -1,0 +1,1 @@
+"""Grading: how relevant each passage is."""

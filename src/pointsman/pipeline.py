@@ -1,0 +1,302 @@
+"""The way of a question through the stages: route, retrieve, grade, select, defer, read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from pointsman.backbone.queries import EncodedQueries
+from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError, EmptyCollectionError, QuestionError
+from pointsman.protocols import Agent, Allocator, Encoder, Grader, Index, Queries, Router, Selector
+from pointsman.text import scrub
+from pointsman.trace import Cost, Step, Trace, shorten
+from pointsman.types import Answer, FloatArray, Hit, Passage, Routing, Where
+
+Mode = Literal["hybrid", "dense", "bm25"]
+MODES: tuple[Mode, ...] = ("hybrid", "dense", "bm25")
+
+# An encoder sees a few hundred tokens; what is longer than this is not a question.
+MAX_QUESTION = 10_000
+# So many questions share one encode, one search and one read; more are taken in turns, so that
+# memory does not grow with their number.
+_TOGETHER = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """How many passages are looked at. `price` is in correct answers for one unit of cost."""
+
+    mode: Mode = "hybrid"
+    candidates: int = 20
+    price: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(f"search mode {self.mode!r} is unknown ({', '.join(MODES)})")
+        if self.candidates < 1:
+            raise ConfigError(f"at least 1 passage must be retrieved, not {self.candidates}")
+        if not self.price >= 0:
+            raise ConfigError(f"a price is at least 0, not {self.price}")
+
+
+class Pipeline:
+    """Answers questions from an index; every stage is an object of its protocol and can be exchanged."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        index: Index,
+        *,
+        router: Router,
+        grader: Grader,
+        selector: Selector,
+        allocator: Allocator,
+        agents: Sequence[Agent],
+        settings: PipelineSettings | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.index = index
+        self.router = router
+        self.grader = grader
+        self.selector = selector
+        self.allocator = allocator
+        self.agents = tuple(agents)
+        self.settings = settings or PipelineSettings()
+
+    def ask(
+        self, question: str, *, where: Where | None = None, deadline: Deadline | None = None
+    ) -> Answer:
+        """Answer one question, with its trace.
+
+        `where` restricts which passages are looked at. Raises QuestionError for a question without
+        text or of more than 10,000 characters, EmptyCollectionError where nothing is indexed,
+        DeadlineError.
+        """
+        return self.ask_many([question], where=where, deadline=deadline)[0]
+
+    def ask_many(
+        self,
+        questions: Sequence[str],
+        *,
+        where: Where | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[Answer]:
+        """Answer questions together: one encode, one search and one read for up to 256 of them.
+
+        All questions are checked before the first is asked. A stage's seconds in a trace are the
+        batch's seconds divided by its questions.
+        """
+        if isinstance(questions, str):
+            raise TypeError("ask_many takes a sequence of questions, not one string")
+        checked = [check_question(question) for question in questions]
+        if checked and len(self.index) == 0:
+            raise EmptyCollectionError("the index is empty: index some documents first")
+        answers: list[Answer] = []
+        for start in range(0, len(checked), _TOGETHER):
+            answers += self._together(checked[start : start + _TOGETHER], where, deadline)
+        return answers
+
+    def retrieve(
+        self,
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: Where | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[list[Hit]]:
+        """The first two stages alone: route, then search."""
+        queries = EncodedQueries([check_question(q) for q in questions], self.encoder, deadline)
+        return self._search(queries, self.router.route(queries), k, where, deadline)
+
+    def _together(
+        self, questions: list[str], where: Where | None, deadline: Deadline | None
+    ) -> list[Answer]:
+        clock = _Clock(len(questions), deadline)
+        queries = EncodedQueries(questions, self.encoder, deadline)
+
+        routing = self.router.route(queries)
+        clock.lap("routing")
+        hits = self._search(queries, routing, self.settings.candidates, where, deadline)
+        clock.lap("searching")
+        found = [[hit.passage for hit in row] for row in hits]
+        relevance = [
+            expected_relevance(self.grader.grade(question, passages))
+            for question, passages in zip(questions, found, strict=True)
+        ]
+        clock.lap("grading")
+        orders = [
+            self.selector.select(*each) for each in zip(questions, found, relevance, strict=True)
+        ]
+        contexts = [
+            [passages[i] for i in order] for passages, order in zip(found, orders, strict=True)
+        ]
+        clock.lap("selecting")
+        allocation = self.allocator.allocate(questions, contexts, self.settings.price)
+        clock.lap("allocating")
+        answers = self._answer(questions, contexts, allocation.choice.tolist(), deadline)
+        clock.lap("reading")
+
+        traced = []
+        for i, answer in enumerate(answers):
+            ids = tuple(passage.id for passage in found[i])
+            agent = int(allocation.choice[i])
+            steps = (
+                _route_step(routing, i, clock.seconds[0]),
+                Step(
+                    "retrieve",
+                    ids,
+                    tuple(hit.score for hit in hits[i]),
+                    ids,
+                    clock.seconds[1],
+                    note=f"{self.settings.mode}, {len(ids)} passages",
+                ),
+                Step(
+                    "grade",
+                    ids,
+                    tuple(float(value) for value in relevance[i]),
+                    ids,
+                    clock.seconds[2],
+                    note=", ".join(self.grader.grades),
+                ),
+                Step(
+                    "select",
+                    ids,
+                    (),
+                    tuple(passage.id for passage in contexts[i]),
+                    clock.seconds[3],
+                    note=f"{len(contexts[i])} of {len(ids)}",
+                ),
+                Step(
+                    "defer",
+                    allocation.agents,
+                    tuple(float(cost) for cost in allocation.expected_cost[i]),
+                    (allocation.agents[agent],) if agent >= 0 else (),
+                    clock.seconds[4],
+                    note="expected costs",
+                ),
+                _read_step(answer, clock.seconds[5]),
+            )
+            traced.append(replace(answer, trace=Trace(steps)))
+        return traced
+
+    def _search(
+        self,
+        queries: Queries,
+        routing: Routing,
+        k: int,
+        where: Where | None,
+        deadline: Deadline | None,
+    ) -> list[list[Hit]]:
+        mode = self.settings.mode
+        vectors = None if mode == "bm25" else self._vectors(queries, routing, deadline)
+        text = None if mode == "dense" else queries.texts
+        return self.index.search(vectors, k, text, where, deadline)
+
+    def _vectors(self, queries: Queries, routing: Routing, deadline: Deadline | None) -> FloatArray:
+        """Mixtures of the experts' query vectors, each expert run only on rows that use it."""
+        mixed = np.zeros((len(queries.texts), self.encoder.identity.dimension), dtype=np.float32)
+        for column, expert in enumerate(routing.experts):
+            rows = np.flatnonzero(routing.weights[:, column])
+            if rows.size == 0:
+                continue
+            if column == 0:  # the base: its vectors may be there already
+                vectors = queries.vectors[rows]
+            else:
+                texts = [queries.texts[i] for i in rows.tolist()]
+                vectors = self.encoder.encode(texts, expert, prompt="query", deadline=deadline)
+            mixed[rows] += routing.weights[rows, column, None] * vectors
+        norms = np.linalg.norm(mixed, axis=1, keepdims=True)
+        return np.asarray(mixed / np.maximum(norms, 1e-12), dtype=np.float32)
+
+    def _answer(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        choice: Sequence[int],
+        deadline: Deadline | None,
+    ) -> list[Answer]:
+        """Each agent answers its own questions in one call; -1 abstains."""
+        answers = [
+            Answer(question=question, text="", confidence=0.0, abstained=True)
+            for question in questions
+        ]
+        for j, agent in enumerate(self.agents):
+            mine = [i for i, chosen in enumerate(choice) if chosen == j]
+            if mine:
+                given = agent.answer(
+                    [questions[i] for i in mine], [contexts[i] for i in mine], deadline
+                )
+                for i, answer in zip(mine, given, strict=True):
+                    answers[i] = answer
+        return answers
+
+
+def check_question(question: str) -> str:
+    """The question without outer space, safe to tokenise. Raises QuestionError."""
+    if len(question) > MAX_QUESTION:
+        raise QuestionError(
+            f"the question has {len(question):,} characters, {MAX_QUESTION:,} are the most; "
+            "ask about a part of it, or index it as a document"
+        )
+    safe = scrub(question).strip()
+    if not safe.strip("\ufffd \t\r\n"):
+        raise QuestionError("the question is empty: ask something")
+    return safe
+
+
+def expected_relevance(probabilities: FloatArray) -> FloatArray:
+    """Relevance in [0, 1] from probabilities [n, grades]: Σ_g p_g · g / (G - 1), and 1 where G = 1."""
+    grades = probabilities.shape[1]
+    if grades == 1:
+        return np.asarray(probabilities[:, 0], dtype=np.float32)
+    return np.asarray(probabilities @ np.linspace(0.0, 1.0, grades), dtype=np.float32)
+
+
+class _Clock:
+    """Seconds a question of each stage in turn, and the deadline between two of them."""
+
+    def __init__(self, questions: int, deadline: Deadline | None) -> None:
+        self.seconds: list[float] = []
+        self._questions = questions
+        self._deadline = deadline
+        self._last = time.perf_counter()
+
+    def lap(self, doing: str) -> None:
+        now = time.perf_counter()
+        self.seconds.append((now - self._last) / self._questions)
+        self._last = now
+        if self._deadline is not None:
+            self._deadline.check(doing)
+
+
+def _route_step(routing: Routing, i: int, seconds: float) -> Step:
+    weights = routing.weights[i]
+    order = np.argsort(-weights, kind="stable")
+    return Step(
+        "route",
+        tuple(routing.experts[j] for j in order),
+        tuple(float(weights[j]) for j in order),
+        tuple(routing.experts[j] for j in order if weights[j] > 0),
+        seconds,
+    )
+
+
+def _read_step(answer: Answer, seconds: float) -> Step:
+    spans = [(shorten(span.text), span.probability) for span, _ in answer.alternatives]
+    if answer.text:
+        spans.insert(0, (shorten(answer.text), answer.confidence))
+    note = answer.failure or ("abstained" if answer.abstained else "")
+    return Step(
+        "read",
+        tuple(text for text, _ in spans),
+        tuple(score for _, score in spans),
+        (shorten(answer.text),) if answer.text else (),
+        seconds,
+        cost=answer.cost + Cost(seconds=seconds),
+        note=": ".join(part for part in (answer.agent, note) if part),
+    )

@@ -1,0 +1,1 @@
+"""Routing: which expert encoder embeds the query."""

@@ -1,0 +1,1 @@
+"""Selecting: which passages the reader sees, in which order."""

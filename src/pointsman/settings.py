@@ -1,0 +1,190 @@
+"""A workspace's settings: one YAML file, overridden by the environment, overridden by flags.
+
+The environment speaks as POINTSMAN_SECTION__KEY, for example POINTSMAN_SEARCH__MODE=bm25 or
+POINTSMAN_DEVICE=cpu. Secrets are never settings: they are read from the environment where used.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pointsman.errors import ConfigError, ReadOnlyError, WorkspaceError
+
+FORMAT_VERSION = 1
+ENVIRONMENT_PREFIX = "POINTSMAN_"
+
+# Where POINTSMAN_… means something other than a setting.
+_NOT_SETTINGS = frozenset({"POINTSMAN_CACHE"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PassageSettings(_Section):
+    """How long documents are cut. Sizes count characters."""
+
+    size: int = Field(900, ge=50, le=100_000)
+    overlap: int = Field(150, ge=0)
+
+
+class SearchSettings(_Section):
+    """How passages are found: by meaning (dense), by words (bm25), or both fused (hybrid)."""
+
+    mode: Literal["hybrid", "dense", "bm25"] = "hybrid"
+    candidates: int = Field(20, ge=1, le=10_000)
+    fusion: Literal["rrf", "weighted"] = "rrf"
+    dense_weight: float = Field(0.5, ge=0, le=1)
+
+
+class ReadSettings(_Section):
+    """How answers are read. `reader` is "default", a path, or a name under the specialists."""
+
+    reader: str = "default"
+    passages: int = Field(5, ge=1, le=1_000)
+    n_best: int = Field(3, ge=1, le=100)
+    min_confidence: float = Field(0.1, ge=0, le=1)
+
+
+class Settings(_Section):
+    """Everything that a workspace can be told; see the sections."""
+
+    format_version: int = FORMAT_VERSION
+    backbone: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    index: str = "index"
+    price: float = Field(0.0, ge=0)
+    passages: PassageSettings = PassageSettings()
+    search: SearchSettings = SearchSettings()
+    read: ReadSettings = ReadSettings()
+
+
+def read_settings(
+    path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings by precedence: `overrides` ("search.mode": "bm25"), environment, YAML, default.
+
+    An override of None is as good as none. Raises ConfigError for an unknown key, naming the nearest
+    known one, and for a value of the wrong kind; WorkspaceError for a file that is too new.
+    """
+    values = {} if path is None else _read_yaml(path)
+    version = values.get("format_version", FORMAT_VERSION)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise WorkspaceError(
+            f"{path} has format {version}, this version of Pointsman reads up to {FORMAT_VERSION}; "
+            "upgrade with `pip install --upgrade pointsman`"
+        )
+    known = dict(_keys(Settings))
+    origin = dict.fromkeys(_flatten(values), str(path))
+    for name, text in _from_environment(os.environ if environment is None else environment, known):
+        _put(values, name, text)
+        origin[name] = ENVIRONMENT_PREFIX + name.upper().replace(".", "__")
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            _put(values, name, value)
+            origin[name] = f"--{name.replace('.', '-')}"
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = origin.get(name) or str(path or "settings")
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{where}: unknown setting {name!r}{_nearest(name, known)}") from None
+        given = first.get("input")
+        raise ConfigError(f"{where}: {name} is {given!r}: {_lower(first['msg'])}") from None
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """Write a settings file whole or not at all."""
+    aside = path.with_name(f".{path.name}.aside")
+    try:
+        aside.write_text(_HEADER + yaml.safe_dump(settings.model_dump(), sort_keys=False), "utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        raise ReadOnlyError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+_HEADER = """\
+# What this workspace uses. Flags and POINTSMAN_SECTION__KEY in the environment come before it.
+# backbone: null is all-MiniLM-L6-v2; else a directory or a Hugging Face name.
+"""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkspaceError(f"{path}: missing") from None
+    except OSError as error:
+        raise WorkspaceError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "not text"
+        raise ConfigError(f"{path}{line}: not valid YAML ({problem})") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: settings are `key: value` lines, not a {type(values).__name__}")
+    return values
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _keys(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind
+
+
+def _from_environment(
+    environment: Mapping[str, str], known: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NOT_SETTINGS:
+            continue
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+        if name not in known:
+            raise ConfigError(f"{variable}: no such setting{_nearest(name, known)}")
+        yield name, yaml.safe_load(text) if text.strip() else text
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *sections, key = name.split(".")
+    for section in sections:
+        inner = values.get(section)
+        values[section] = inner = dict(inner) if isinstance(inner, Mapping) else {}
+        values = inner
+    values[key] = value
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
+    close = difflib.get_close_matches(name, [*known, *sections], n=1, cutoff=0.5)
+    if not close:  # the right key in the wrong section
+        close = [key for key in known if key.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]][:1]
+    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,317 @@
+"""A workspace: a directory with one YAML file, an index, and specialists of its own.
+
+    my-space/
+      pointsman.yaml     settings (pointsman.settings)
+      index/             passages and vectors
+      specialists/       specialists beside those that ship with the package
+
+It holds no absolute path, so it can be moved; where it cannot be written it opens read-only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pointsman.data.sources import Source, open_source, passages
+from pointsman.deadline import Deadline
+from pointsman.errors import (
+    InputError,
+    MissingDependencyError,
+    ReadOnlyError,
+    SpecialistError,
+    WorkspaceError,
+)
+from pointsman.settings import Settings, read_settings, write_settings
+from pointsman.text import scrub
+from pointsman.types import Answer, Hit, Passage, Where
+
+if TYPE_CHECKING:
+    from pointsman.backbone.encoder import Backbone
+    from pointsman.pipeline import Pipeline
+    from pointsman.read.reader import SpanReader
+    from pointsman.retrieve.lance import LanceIndex
+
+SETTINGS_FILE = "pointsman.yaml"
+SPECIALISTS = "specialists"
+SHIPPED = Path(__file__).parent / SPECIALISTS
+DEFAULT_READER = "reader"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What became of one source: passages by fate, documents that could not be used, seconds."""
+
+    source: str
+    kind: str
+    added: int
+    replaced: int
+    unchanged: int
+    removed: int
+    skipped: tuple[str, ...]
+    seconds: float
+
+
+class Workspace:
+    """Made by `create` or `open`. Models are loaded when they are first needed, and then kept."""
+
+    def __init__(self, path: Path, settings: Settings, read_only: bool) -> None:
+        self.path = path
+        self.settings = settings
+        self.read_only = read_only
+
+    @classmethod
+    def create(cls, path: str | Path, *, backbone: str | Path | None = None) -> Workspace:
+        """Make a new workspace in a directory that is new, empty, or holds none yet.
+
+        `backbone` is a directory or a hub name; None is the default encoder. Raises WorkspaceError
+        where there is one already, ReadOnlyError where nothing can be written.
+        """
+        folder = Path(path).expanduser()
+        if (folder / SETTINGS_FILE).exists():
+            raise WorkspaceError(f"{folder} is a workspace already; open it, or name another one")
+        if folder.exists() and not folder.is_dir():
+            raise WorkspaceError(f"{folder} is a file; a workspace is a directory")
+        settings = read_settings(None, {"backbone": None if backbone is None else str(backbone)})
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ReadOnlyError(f"{folder}: cannot be made ({error.strerror})") from error
+        write_settings(folder / SETTINGS_FILE, settings)
+        return cls.open(folder)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        read_only: bool | None = None,
+    ) -> Workspace:
+        """Open a workspace. `overrides` ("search.mode": "dense") go before environment and YAML.
+
+        `read_only` None finds out. Raises WorkspaceError where there is none, ConfigError.
+        """
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise WorkspaceError(
+                f"{folder}: no such workspace; make one with `pointsman init {folder}`"
+            )
+        if not (folder / SETTINGS_FILE).is_file():
+            raise WorkspaceError(
+                f"{folder} is not a workspace (no {SETTINGS_FILE}); make one with `pointsman init {folder}`"
+            )
+        settings = read_settings(folder / SETTINGS_FILE, overrides)
+        if read_only is None:
+            read_only = not os.access(folder, os.W_OK)
+        return cls(folder, settings, read_only)
+
+    def with_settings(self, **changes: Any) -> Workspace:
+        """The same workspace with other settings ("search.mode" as `search_mode`), this time only."""
+        overrides = {
+            key.replace("_", ".", 1) if "_" in key else key: v for key, v in changes.items()
+        }
+        return Workspace.open(self.path, overrides=overrides, read_only=self.read_only)
+
+    # ---- its parts, each made when first asked for
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The encoder that the settings name."""
+        from pointsman.backbone.encoder import Backbone
+
+        return Backbone.load(
+            self.settings.backbone, device=self.settings.device, dtype=self.settings.dtype
+        )
+
+    @cached_property
+    def store(self) -> LanceIndex:
+        """The index; made on first use in a workspace that can be written."""
+        from pointsman.retrieve.fusion import Fusion
+        from pointsman.retrieve.lance import LanceIndex
+
+        uri = self.index_uri
+        search = self.settings.search
+        fusion = Fusion(method=search.fusion, dense_weight=search.dense_weight)
+        if "://" in uri or LanceIndex.exists(uri):
+            index = LanceIndex.open(uri, self.read_only, fusion=fusion)
+        elif self.read_only:
+            raise WorkspaceError(f"{self.path} has no index yet, and cannot be written to make one")
+        else:
+            index = LanceIndex.create(uri, self.backbone.identity, fusion=fusion)
+        return index
+
+    @property
+    def index_uri(self) -> str:
+        """Where the index lies: a directory, by default in the workspace, or an object-store URI."""
+        where = self.settings.index
+        return where if "://" in where else str(self.path / where)
+
+    @cached_property
+    def reader(self) -> SpanReader:
+        """The reader that the settings name, on the backbone."""
+        from pointsman.read.reader import SpanReader
+
+        return SpanReader.load(self.backbone, self._specialist(self.settings.read.reader))
+
+    def _specialist(self, name: str) -> Path:
+        if name == "default":
+            if not (SHIPPED / DEFAULT_READER).is_dir():
+                raise MissingDependencyError(
+                    "no reader ships with this installation; train one with `pointsman train reader`"
+                )
+            return SHIPPED / DEFAULT_READER
+        candidates = [self.path / SPECIALISTS / name, SHIPPED / name, self.path / name, Path(name)]
+        for folder in candidates:
+            if folder.is_dir():
+                return folder
+        raise SpecialistError(
+            f"no specialist {name!r} in {self.path / SPECIALISTS}, and no such path"
+        )
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The six stages, with the plain choice where nothing is learned yet."""
+        from pointsman.defer.plain import FirstAgent
+        from pointsman.grade.plain import Ungraded
+        from pointsman.pipeline import Pipeline, PipelineSettings
+        from pointsman.read.agent import ReaderAgent
+        from pointsman.route.plain import BaseRouter
+        from pointsman.select.plain import TopK
+
+        settings = self.settings
+        self.store.check_backbone(self.backbone.identity)
+        reader = ReaderAgent(
+            self.reader,
+            n_best=settings.read.n_best,
+            min_confidence=settings.read.min_confidence,
+            gflops_per_token=self.backbone.shape.forward_gflops(1, 256) / 256,
+        )
+        return Pipeline(
+            self.backbone,
+            self.store,
+            router=BaseRouter(),
+            grader=Ungraded(),
+            selector=TopK(settings.read.passages),
+            allocator=FirstAgent([reader.name]),
+            agents=[reader],
+            settings=PipelineSettings(
+                mode=settings.search.mode,
+                candidates=max(settings.search.candidates, settings.read.passages),
+                price=settings.price,
+            ),
+        )
+
+    # ---- what one does with it
+
+    def index(
+        self,
+        sources: Sequence[str | Path],
+        *,
+        prefix: str = "",
+        progress: Callable[[str, int], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[SourceReport]:
+        """Index folders, files and collections; only what is new or changed is encoded.
+
+        A document that is gone from a source is gone from the index. Ids of one source must not be
+        those of another: `prefix` is put before them where they would be. All paths are checked
+        before anything is read. Raises InputError, ReadOnlyError, IndexLockedError,
+        BackboneMismatchError, DeadlineError; what was stored until then stays, and the same call
+        goes on from there. `progress` gets the source and its passages done.
+        """
+        from pointsman.retrieve.ingest import ingest
+
+        if isinstance(sources, str | Path):
+            sources = [sources]
+        if not sources:
+            raise InputError("name at least one source: a folder, a file or a collection")
+        opened = [open_source(source) for source in sources]
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} cannot be written, so nothing can be indexed")
+        reports = []
+        for source in opened:
+            label = scrub(os.path.abspath(source.path))
+            report = ingest(
+                self.store,
+                self.backbone,
+                self._passages(source, label, prefix),
+                remove_missing=True,
+                sources=[label],
+                progress=None if progress is None else lambda n, s=source: progress(str(s.path), n),
+                deadline=deadline,
+            )
+            reports.append(
+                SourceReport(
+                    source=str(source.path),
+                    kind=source.kind,
+                    added=report.added,
+                    replaced=report.replaced,
+                    unchanged=report.unchanged,
+                    removed=report.removed,
+                    skipped=(
+                        *(str(skipped) for skipped in source.skipped),
+                        *(f"{id}: no text" for id in report.blank),
+                    ),
+                    seconds=report.seconds,
+                )
+            )
+        return reports
+
+    def _passages(self, source: Source, label: str, prefix: str) -> Iterator[Passage]:
+        """A source's passages, refusing an id that another source has given to the index."""
+        store = self.store
+        foreign = set(store.ids())
+        if foreign:
+            foreign -= set(store.ids(where={"source": label}))
+        cut = self.settings.passages
+        for passage in passages(source, cut.size, cut.overlap):
+            id = f"{prefix}{passage.id}"
+            if id in foreign:
+                raise InputError(
+                    f"{source.path}: the id {id!r} is in the index already, from another source; "
+                    "give this one a prefix (--prefix NAME/)"
+                )
+            yield replace(
+                passage,
+                id=id,
+                document=f"{prefix}{passage.document}",
+                metadata={**passage.metadata, "source": label},
+            )
+
+    def search(self, question: str, k: int = 10, *, where: Where | None = None) -> list[Hit]:
+        """The passages found for a question, without reading them."""
+        return self.pipeline.retrieve([question], k, where=where)[0]
+
+    def ask(
+        self, question: str, *, where: Where | None = None, deadline: Deadline | None = None
+    ) -> Answer:
+        """Answer one question from the index; see `Pipeline.ask`."""
+        return self.pipeline.ask(question, where=where, deadline=deadline)
+
+    def ask_many(
+        self,
+        questions: Sequence[str],
+        *,
+        where: Where | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[Answer]:
+        """Answer questions together; see `Pipeline.ask_many`."""
+        return self.pipeline.ask_many(questions, where=where, deadline=deadline)
+
+    def close(self) -> None:
+        """Let go of the index. Models are freed with the workspace itself."""
+        if "store" in self.__dict__:
+            self.store.close()
+        for part in ("store", "pipeline"):
+            self.__dict__.pop(part, None)
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
