@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,13 +109,6 @@ class Workspace:
         if read_only is None:
             read_only = not os.access(folder, os.W_OK)
         return cls(folder, settings, read_only)
-
-    def with_settings(self, **changes: Any) -> Workspace:
-        """The same workspace with other settings ("search.mode" as `search_mode`), this time only."""
-        overrides = {
-            key.replace("_", ".", 1) if "_" in key else key: v for key, v in changes.items()
-        }
-        return Workspace.open(self.path, overrides=overrides, read_only=self.read_only)
 
     # ---- its parts, each made when first asked for
 
@@ -242,7 +235,7 @@ class Workspace:
                 self._passages(source, label, prefix),
                 remove_missing=True,
                 sources=[label],
-                progress=None if progress is None else lambda n, s=source: progress(str(s.path), n),
+                progress=None if progress is None else partial(progress, str(source.path)),
                 deadline=deadline,
             )
             reports.append(

@@ -59,9 +59,19 @@ class Specialist:
 def save_specialist(
     specialist: Specialist, folder: Path, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write a specialist aside and move it into place, so that `folder` is never half a specialist."""
+    """Write a specialist aside and move it into place, so that `folder` is never half a specialist.
+
+    Replaces a specialist that lies there. Raises SpecialistError, and touches nothing, where
+    something else does, and ReadOnlyError where nothing can be written.
+    """
     from safetensors.torch import save_file
 
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / SPECIALIST_FILE).is_file()
+    ):
+        raise SpecialistError(
+            f"{folder}: is there and is not a specialist, so it is not replaced; name another place"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

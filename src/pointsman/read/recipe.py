@@ -17,6 +17,7 @@ from pointsman.backbone.lora import new_adapter
 from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.reading import exact_match, score_reading
+from pointsman.read.card import reader_card
 from pointsman.read.confidence import Calibration, features, fit
 from pointsman.read.examples import confusable_contexts
 from pointsman.read.head import SpanHead
@@ -157,6 +158,67 @@ def calibration_data(
         for span, a in zip(best, asked, strict=True)
     ]
     return x, np.array(right)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training a reader gave: where it lies, how training went, how well calibrated it is."""
+
+    folder: Path
+    outcome: Outcome
+    calibration: Mapping[str, float]
+
+
+def make_reader(
+    backbone: Backbone,
+    train_sets: Mapping[str, Sequence[ReadingExample]],
+    dev_sets: Mapping[str, Sequence[ReadingExample]],
+    recipe: Recipe,
+    run_folder: Path,
+    folder: Path,
+    *,
+    command: str,
+    licences: Mapping[str, str],
+    show: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """The whole way: train on the train sets, calibrate on the dev sets, save to `folder`.
+
+    `licences` goes onto the card, a set's name to its licence. A run that was interrupted goes on
+    from its last checkpoint in `run_folder`.
+    """
+    examples = [example for examples in train_sets.values() for example in examples]
+    dev = [example for examples in dev_sets.values() for example in examples]
+    task, outcome = train_reader(backbone, examples, dev, recipe, run_folder, show)
+    calibration, errors = calibrate(task.reader(outcome.parameters), dev)
+    training = {
+        "command": command,
+        "train": {name: len(examples) for name, examples in train_sets.items()},
+        "dev": {name: len(examples) for name, examples in dev_sets.items()},
+        "recipe": asdict(recipe),
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds),
+    }
+    numbers = {
+        "dev": {
+            "best": outcome.best,
+            "measure": recipe.plan.measure,
+            "step": outcome.best_step,
+            "history": [dict(entry) for entry in outcome.history],
+        },
+        "calibration": errors,
+    }
+    card = reader_card(folder.name, backbone.identity.name, training, numbers, licences)
+    save_reader(
+        task,
+        outcome,
+        recipe,
+        calibration,
+        folder,
+        training=training,
+        numbers=numbers,
+        card=card,
+    )
+    return Trained(folder, outcome, errors)
 
 
 def save_reader(

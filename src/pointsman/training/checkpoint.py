@@ -128,7 +128,8 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         fields = torch.load(found[-1] / _FILE, map_location="cpu", weights_only=True)
         return Checkpoint(**fields)
-    except Exception as error:  # an unpickler fails in many ways
+    except Exception as error:  # an unpickler fails in many ways, and at great length
         raise ConfigError(
-            f"{found[-1]}: this checkpoint cannot be read ({error}); delete it to start afresh"
+            f"{found[-1]}: this checkpoint cannot be read ({type(error).__name__}); "
+            "delete it to start afresh"
         ) from error

@@ -127,7 +127,11 @@ def train(
     when that checkpoint was made with another plan.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    # Accelerate keeps one state a process: a second run would be held to the first one's device
+    # and precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
     seed_everything(plan.seed)
     accelerator = Accelerator(
         cpu=task.device.type == "cpu", mixed_precision="bf16" if plan.bf16 else "no"
@@ -148,6 +152,9 @@ def train(
     done_before, seconds_before = state.step, state.seconds
     running = 0.0
 
+    def finished() -> bool:
+        return state.stopped_early or state.epoch >= plan.epochs
+
     def evaluate() -> Mapping[str, float]:
         measures = task.evaluate()
         state.record(measures, plan.measure, plan.patience, parameters)
@@ -165,7 +172,7 @@ def train(
         if state.batch in evaluate_at and state.evaluated_step != state.step:
             evaluate()
             save()
-        while state.epoch < plan.epochs and not state.stopped_early:
+        while not finished():
             for batch in task.batches(state.epoch)[state.batch :]:
                 factor = learning_rate_factor(state.step, steps, plan.warmup)
                 for group in optimizer.param_groups:
@@ -190,7 +197,7 @@ def train(
                     show(Progress(state.step, steps, running, left, measures))
                 if measures or time.monotonic() - saved > plan.checkpoint_seconds:
                     save()
-                if state.stopped_early:
+                if finished():
                     break
             else:
                 state.epoch, state.batch = state.epoch + 1, 0
