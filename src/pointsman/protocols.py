@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.deadline import Deadline
+from pointsman.trace import Cost
 from pointsman.types import (
     Allocation,
     Answer,
     BackboneIdentity,
-    Cost,
     FloatArray,
     Hit,
     Passage,
