@@ -1,0 +1,303 @@
+"""The training loop on a small regression whose minimum is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pointsman.errors import ConfigError, ReadOnlyError
+from pointsman.training.checkpoint import checkpoints, latest_checkpoint
+from pointsman.training.loop import Outcome, Plan, Progress, learning_rate_factor, train
+
+TRUE_WEIGHTS = torch.tensor([1.0, -2.0, 0.5])
+PER_EPOCH = 6
+
+
+class Regression:
+    """Learns y = X w from batches that are a function of the epoch; `hook` runs before each loss."""
+
+    def __init__(self, hook: Callable[[int], None] | None = None, width: int = 3) -> None:
+        self.w = nn.Parameter(torch.zeros(width))
+        self.hook = hook
+        self.losses = 0
+        self.evaluations = 0
+        self.epochs: list[int] = []
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return {"w": self.w}
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        self.epochs.append(epoch)
+        generator = torch.Generator().manual_seed(100 + epoch)
+        return [torch.randn(8, len(self.w), generator=generator) for _ in range(PER_EPOCH)]
+
+    def loss(self, batch: Tensor) -> Tensor:
+        if self.hook is not None:
+            self.hook(self.losses)
+        self.losses += 1
+        # Dropout draws from the generator that a checkpoint has to put back.
+        x = nn.functional.dropout(batch, 0.2)
+        return ((x @ self.w - batch @ TRUE_WEIGHTS[: len(self.w)]) ** 2).mean()
+
+    def evaluate(self) -> Mapping[str, float]:
+        self.evaluations += 1
+        distance = (self.w.detach() - TRUE_WEIGHTS[: len(self.w)]).norm()
+        return {"closeness": -float(distance), "length": float(self.w.detach().norm())}
+
+
+class Scripted(Regression):
+    """Measures follow a script; an exception in it is raised."""
+
+    def __init__(self, script: list[float | type[BaseException]]) -> None:
+        super().__init__()
+        self.script = script
+
+    def evaluate(self) -> Mapping[str, float]:
+        value = self.script[self.evaluations]
+        self.evaluations += 1
+        if isinstance(value, float):
+            return {"closeness": value}
+        raise value
+
+
+PLAN = Plan(measure="closeness", epochs=3, learning_rate=0.1, evaluations=2, patience=50)
+
+
+def interrupt_at(step: int) -> Callable[[int], None]:
+    def hook(done: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return hook
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    return (
+        one.history == other.history
+        and one.best_step == other.best_step
+        and one.steps == other.steps
+        and one.parameters.keys() == other.parameters.keys()
+        and all(torch.equal(one.parameters[k], other.parameters[k]) for k in one.parameters)
+    )
+
+
+def test_it_learns_and_counts(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    task = Regression()
+    outcome = train(task, replace(PLAN, epochs=40, patience=80), tmp_path, seen.append)
+    # Dropout shrinks the minimum to w / (1 + 0.2 / 0.8): the best on the way lies nearer.
+    assert outcome.best > -0.5
+    assert outcome.steps == 40 * PER_EPOCH == len(seen) == task.losses
+    assert [p.step for p in seen] == list(range(1, 241))
+    assert task.evaluations == 80
+    assert [h["step"] for h in outcome.history][:4] == [3, 6, 9, 12]
+    assert seen[2].measures
+    assert not seen[0].measures
+    assert seen[-1].remaining == 0
+    # The first call counts the batches; then every epoch is asked for once, in turn.
+    assert task.epochs == [0, *range(40)]
+
+
+@pytest.mark.parametrize("step", [0, 1, 5, 6, 7, 11, 17])
+def test_resuming_ends_at_the_same_bits(tmp_path: Path, step: int) -> None:
+    whole_task = Regression()
+    whole = train(whole_task, PLAN, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(interrupt_at(step)), PLAN, tmp_path / "halved")
+    found = latest_checkpoint(tmp_path / "halved")
+    assert found is not None
+    assert found.step == step
+    task = Regression()
+    resumed = train(task, PLAN, tmp_path / "halved")
+    assert same(whole, resumed)
+    assert torch.equal(whole_task.w, task.w)
+    assert task.losses == 3 * PER_EPOCH - step
+
+
+def test_interrupted_twice(tmp_path: Path) -> None:
+    whole = train(Regression(), PLAN, tmp_path / "whole")
+    for step in (4, 5):
+        with pytest.raises(KeyboardInterrupt):
+            train(Regression(interrupt_at(step)), PLAN, tmp_path / "run")
+    resumed = train(Regression(), PLAN, tmp_path / "run")
+    assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("at", [0, 3, 5])
+def test_an_interrupted_evaluation_is_made_up_for(tmp_path: Path, at: int) -> None:
+    script = [1.0, 3.0, 2.0, 2.5, 0.0, 4.0]
+    whole = train(Scripted(list(script)), PLAN, tmp_path / "whole")
+    broken: list[float | type[BaseException]] = [*script[:at], KeyboardInterrupt]
+    with pytest.raises(KeyboardInterrupt):
+        train(Scripted(broken), PLAN, tmp_path / "run")
+    resumed = train(Scripted(list(script[at:])), PLAN, tmp_path / "run")
+    assert same(whole, resumed)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    first = train(Regression(), PLAN, tmp_path)
+    task = Regression()
+    assert same(first, train(task, PLAN, tmp_path))
+    assert task.losses == 0
+    assert task.evaluations == 0
+
+
+def test_early_stopping_and_the_best_weights_rather_than_the_last(tmp_path: Path) -> None:
+    task = Scripted([0.1, 0.5, 0.4, 0.5, 0.3, 0.9])  # equal to the best is not better
+    weights = []
+    original = task.evaluate
+
+    def evaluate() -> Mapping[str, float]:
+        weights.append(task.w.detach().clone())
+        return original()
+
+    task.evaluate = evaluate  # type: ignore[method-assign]
+    outcome = train(task, replace(PLAN, epochs=10, patience=3), tmp_path)
+    assert outcome.stopped_early
+    assert outcome.best == 0.5
+    assert outcome.best_step == 6
+    assert outcome.steps == 15
+    assert torch.equal(outcome.parameters["w"], weights[1])
+    assert not torch.equal(outcome.parameters["w"], task.w.detach())
+    again = Scripted([])
+    assert train(again, replace(PLAN, epochs=10, patience=3), tmp_path).stopped_early
+    assert again.losses == 0
+
+
+def test_a_new_best_starts_patience_again(tmp_path: Path) -> None:
+    outcome = train(Scripted([0.5, 0.1, 0.6, 0.1, 0.7, 0.1]), replace(PLAN, patience=2), tmp_path)
+    assert not outcome.stopped_early
+    assert outcome.best_step == 15
+
+
+def test_same_seed_same_result_other_seed_another(tmp_path: Path) -> None:
+    one = train(Regression(), PLAN, tmp_path / "1")
+    two = train(Regression(), PLAN, tmp_path / "2")
+    other = train(Regression(), replace(PLAN, seed=1), tmp_path / "3")
+    assert same(one, two)
+    assert not same(one, other)
+
+
+def test_a_leftover_from_a_crash_in_the_middle_of_a_save_is_ignored(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(interrupt_at(4)), PLAN, tmp_path / "run")
+    leftover = tmp_path / "run" / ".checkpoint-00000099.aside"
+    leftover.mkdir()
+    (leftover / "state.pt").write_bytes(b"half")
+    empty = tmp_path / "run" / "checkpoint-00000098"
+    empty.mkdir()
+    whole = train(Regression(), PLAN, tmp_path / "whole")
+    assert same(whole, train(Regression(), PLAN, tmp_path / "run"))
+
+
+def test_one_checkpoint_is_kept_and_it_is_whole(tmp_path: Path) -> None:
+    train(Regression(), PLAN, tmp_path)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000018"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-00000018"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"), [("learning_rate", 0.2), ("epochs", 4), ("seed", 7), ("bf16", True)]
+)
+def test_another_plan_is_refused_by_name(
+    tmp_path: Path, changed: str, value: float | int | bool
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(interrupt_at(4)), PLAN, tmp_path)
+    before = checkpoints(tmp_path)[0].joinpath("state.pt").read_bytes()
+    other = replace(PLAN, **{changed: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"another {changed};"):
+        train(Regression(), other, tmp_path)
+    assert checkpoints(tmp_path)[0].joinpath("state.pt").read_bytes() == before
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(interrupt_at(4)), PLAN, tmp_path)
+    # One number would broadcast over all three without a word.
+    with pytest.raises(ConfigError, match="other weights than this task trains"):
+        train(Regression(width=1), PLAN, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_corrupt_checkpoint_is_named_and_left_alone(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(interrupt_at(4)), PLAN, tmp_path)
+    file = checkpoints(tmp_path)[0] / "state.pt"
+    damaged = file.read_bytes()[:300] if content is None else content
+    file.write_bytes(damaged)
+    task = Regression()
+    with pytest.raises(ConfigError, match=r"checkpoint-00000004: .*delete it") as caught:
+        train(task, PLAN, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert file.read_bytes() == damaged
+    assert task.losses == 0
+
+
+def test_an_unknown_measure_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'f1'.*closeness, length"):
+        train(Regression(), replace(PLAN, measure="f1"), tmp_path)
+
+
+def test_nothing_to_train_on(tmp_path: Path) -> None:
+    task = Regression()
+    task.batches = lambda epoch: []  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="no batches"):
+        train(task, PLAN, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ReadOnlyError, match=r"file/run: .*cannot be written"):
+        train(Regression(), PLAN, tmp_path / "file" / "run")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_mixed_precision_and_back_in_one_process(tmp_path: Path) -> None:
+    mixed = train(Regression(), replace(PLAN, bf16=True), tmp_path / "bf16")
+    plain = train(Regression(), PLAN, tmp_path / "fp32")
+    assert mixed.parameters["w"].dtype == torch.float32
+    assert not torch.equal(mixed.parameters["w"], plain.parameters["w"])
+    assert torch.allclose(mixed.parameters["w"], plain.parameters["w"], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (12, 0.5), (19, 1 / 16), (20, 0.0), (25, 0.0)],
+)
+def test_learning_rate_by_hand(step: int, expected: float) -> None:
+    # 20 steps, a fifth of them warm-up: 4 steps up to 1, then 16 steps down to 0.
+    assert learning_rate_factor(step, 20, 0.2) == pytest.approx(expected)
+
+
+def test_learning_rate_without_warm_up_starts_at_the_top() -> None:
+    assert learning_rate_factor(0, 10, 0.0) == 1.0
+    assert learning_rate_factor(0, 1, 0.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"learning_rate": -1.0},
+        {"evaluations": 0},
+        {"patience": 0},
+        {"warmup": 1.0},
+        {"warmup": -0.1},
+        {"max_grad_norm": float("nan")},
+    ],
+)
+def test_impossible_plans(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Plan(measure="f1", **wrong)  # type: ignore[arg-type]
