@@ -1,0 +1,206 @@
+"""Open-domain answering: retrieve among all paragraphs of a collection, then read."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.data.sources import open_source, passages
+from pointsman.data.squad import question_paragraphs, read_squad
+from pointsman.defer.plain import FirstAgent
+from pointsman.errors import InputError
+from pointsman.evaluate.calibration import adaptive_ece, ece, risk_coverage
+from pointsman.evaluate.reading import score_reading
+from pointsman.evaluate.significance import bootstrap_interval
+from pointsman.evaluate.tables import Cell, Column, Table
+from pointsman.experiments.reading import score
+from pointsman.experiments.report import Report, Show, silent
+from pointsman.grade.plain import Ungraded
+from pointsman.pipeline import Mode, Pipeline, PipelineSettings
+from pointsman.read.agent import ReaderAgent
+from pointsman.read.reader import SpanReader
+from pointsman.read.task import read_own_context
+from pointsman.retrieve.fusion import Fusion
+from pointsman.retrieve.ingest import ingest
+from pointsman.retrieve.lance import LanceIndex
+from pointsman.route.plain import BaseRouter
+from pointsman.select.plain import TopK
+from pointsman.types import Answer, ReadingExample
+
+_TOGETHER = 128
+
+
+def run(
+    data: Path,
+    reader: SpanReader,
+    *,
+    split: str = "test",
+    modes: Sequence[Mode] = ("dense", "bm25", "hybrid"),
+    read: Sequence[int] = (5,),
+    candidates: int = 20,
+    fusion: Fusion | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    show: Show | None = None,
+) -> Report:
+    """Answer a SQuAD file's questions from all its paragraphs, for each mode and number of passages.
+
+    Of a test bed: the questions of squad-articles in `split`, the paragraphs of the whole set. The
+    controls are the first passage alone where 1 is among `read`, and the right paragraph given.
+    """
+    show = show or silent
+    collection, questions = _files(data, split)
+    examples = list(read_squad(questions))
+    if limit is not None and limit < len(examples):
+        examples = random.Random(seed).sample(examples, limit)
+    gold = question_paragraphs(collection)
+    missing = [example.id for example in examples if example.id not in gold]
+    if missing:
+        raise InputError(f"{collection}: does not hold the question {missing[0]!r} of {questions}")
+    rows: list[list[Cell]] = []
+    calibration: list[list[Cell]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="pointsman-") as directory,
+        LanceIndex.create(directory, reader.backbone.identity, fusion=fusion) as index,
+    ):
+        _fill(index, reader.backbone, collection, show)
+        for mode in modes:
+            for k in read:
+                name = f"{mode}, {k} read"
+                pipeline = _pipeline(reader, index, mode, max(candidates, k), k)
+                answers = _answers(pipeline, examples, name, show)
+                result, confidences = _rows(name, examples, answers, gold, seed)
+                rows.append(result)
+                calibration.append(confidences)
+        documents = len(index)
+    show("the right paragraph given", 0, len(examples))
+    own = score(examples, read_own_context(reader, examples))
+    rows.append(
+        [
+            "the right paragraph given",
+            1.0,
+            1.0,
+            bootstrap_interval(own.em, own.clusters, seed=seed),
+            bootstrap_interval(own.f1, own.clusters, seed=seed),
+        ]
+    )
+    tables = (
+        Table(
+            f"Answering from {documents:,} paragraphs, {split}: {len(examples):,} questions",
+            [
+                "way",
+                Column("right paragraph found", scale=100),
+                Column("right paragraph read", scale=100),
+                Column("EM", scale=100),
+                Column("F1", scale=100),
+            ],
+            rows,
+            [
+                f"Found: among the {candidates} retrieved; read: among those put before the reader. "
+                "Intervals: 95 % bootstrap over articles. The last row is the bound that better "
+                "retrieval and selection could reach with this reader."
+            ],
+        ),
+        Table(
+            f"Confidence against exact match, {split}",
+            [
+                "way",
+                Column("mean confidence", 3),
+                Column("EM", 3),
+                Column("ECE", 3),
+                Column("adaptive ECE", 3),
+                Column("AURC", 3),
+            ],
+            calibration,
+        ),
+    )
+    return Report(tables, {"split": split, "fusion": fusion or Fusion(), "candidates": candidates})
+
+
+def _files(data: Path, split: str) -> tuple[Path, Path]:
+    if data.is_file():
+        return data, data
+    squad = data / "squad"
+    files = squad / "squad-dev-v1.1.json", squad / f"squad-articles-{split}.json"
+    if not all(file.is_file() for file in files):
+        raise InputError(
+            f"{data}: neither a SQuAD file nor a test bed with {files[0].name} and {files[1].name}"
+        )
+    return files
+
+
+def _fill(index: LanceIndex, backbone: Backbone, collection: Path, show: Show) -> None:
+    source = open_source(collection)
+    total = sum(1 for _ in source.documents())
+    ingest(
+        index,
+        backbone,
+        passages(source),
+        progress=lambda done: show("paragraphs: encoding", done, total),
+    )
+
+
+def _pipeline(
+    reader: SpanReader, index: LanceIndex, mode: Mode, candidates: int, k: int
+) -> Pipeline:
+    agent = ReaderAgent(reader, n_best=1)
+    return Pipeline(
+        reader.backbone,
+        index,
+        router=BaseRouter(),
+        grader=Ungraded(),
+        selector=TopK(k),
+        allocator=FirstAgent([agent.name]),
+        agents=[agent],
+        settings=PipelineSettings(mode=mode, candidates=candidates),
+    )
+
+
+def _answers(
+    pipeline: Pipeline, examples: Sequence[ReadingExample], name: str, show: Show
+) -> list[Answer]:
+    answers: list[Answer] = []
+    for start in range(0, len(examples), _TOGETHER):
+        batch = examples[start : start + _TOGETHER]
+        answers += pipeline.ask_many([example.question for example in batch])
+        show(name, len(answers), len(examples))
+    return answers
+
+
+def _rows(
+    name: str,
+    examples: Sequence[ReadingExample],
+    answers: Sequence[Answer],
+    gold: dict[str, str],
+    seed: int,
+) -> tuple[list[Cell], list[Cell]]:
+    predictions = {e.id: a.text for e, a in zip(examples, answers, strict=True)}
+    scores = score_reading(predictions, examples)
+    found, read = [], []
+    for example, answer in zip(examples, answers, strict=True):
+        by_stage = {step.stage: step.choice for step in answer.trace.steps}
+        found.append(gold[example.id] in by_stage["retrieve"])
+        read.append(gold[example.id] in by_stage["select"])
+    confidence = np.array([answer.confidence for answer in answers])
+    return (
+        [
+            name,
+            float(np.mean(found)),
+            float(np.mean(read)),
+            bootstrap_interval(scores.em, scores.clusters, seed=seed),
+            bootstrap_interval(scores.f1, scores.clusters, seed=seed),
+        ],
+        [
+            name,
+            float(confidence.mean()),
+            scores.mean_em,
+            ece(confidence, scores.em),
+            adaptive_ece(confidence, scores.em),
+            risk_coverage(confidence, scores.em).area,
+        ],
+    )
