@@ -30,7 +30,8 @@ from pointsman.types import FloatArray, Passage, Reading, ReadingExample
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a reader is trained. `unanswerable` is the share of questions that also come with a wrong
-    paragraph; `dev_questions` bounds how many dev questions early stopping looks at.
+    paragraph; `dev_questions` bounds how many dev questions early stopping looks at, and
+    `calibration_questions` how many confidence is fitted to.
     """
 
     rank: int = 32
@@ -38,6 +39,7 @@ class Recipe:
     batch_size: int = 32
     unanswerable: float = 0.3
     dev_questions: int = 800
+    calibration_questions: int = 1500
     settings: ReaderSettings = field(default_factory=ReaderSettings)
     plan: Plan = field(
         default_factory=lambda: Plan(measure="f1", epochs=4, learning_rate=1.5e-3, evaluations=2)
@@ -189,7 +191,9 @@ def make_reader(
     examples = [example for examples in train_sets.values() for example in examples]
     dev = [example for examples in dev_sets.values() for example in examples]
     task, outcome = train_reader(backbone, examples, dev, recipe, run_folder, show)
-    calibration, errors = calibrate(task.reader(outcome.parameters), dev)
+    sample = min(recipe.calibration_questions, len(dev))
+    chosen = random.Random(recipe.plan.seed).sample(dev, sample)
+    calibration, errors = calibrate(task.reader(outcome.parameters), chosen)
     training = {
         "command": command,
         "train": {name: len(examples) for name, examples in train_sets.items()},
