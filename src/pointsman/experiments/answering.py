@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.sources import open_source, passages
@@ -34,6 +35,10 @@ from pointsman.types import Answer, ReadingExample
 
 _TOGETHER = 128
 
+THRESHOLDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+
+Floats = npt.NDArray[np.float64]
+
 
 def run(
     data: Path,
@@ -49,6 +54,9 @@ def run(
     show: Show | None = None,
 ) -> Report:
     """Answer a SQuAD file's questions from all its paragraphs, for each mode and number of passages.
+
+    The last mode and number are asked once more without the passages that hold an answer: what
+    confidence below which to abstain costs and saves.
 
     Of a test bed: the questions of squad-articles in `split`, the paragraphs of the whole set. The
     controls are the first passage alone where 1 is among `read`, and the right paragraph given.
@@ -77,7 +85,10 @@ def run(
                 result, confidences = _rows(name, examples, answers, gold, seed)
                 rows.append(result)
                 calibration.append(confidences)
+        silent_confidence = _confidence_without_answer(pipeline, examples, gold, k, show)
         documents = len(index)
+    confidence = np.array([answer.confidence for answer in answers])
+    right = score_reading(_predictions(examples, answers), examples).em
     show("the right paragraph given", 0, len(examples))
     own = score(examples, read_own_context(reader, examples))
     rows.append(
@@ -118,6 +129,7 @@ def run(
             ],
             calibration,
         ),
+        _abstention(name, confidence, right, silent_confidence),
     )
     return Report(tables, {"split": split, "fusion": fusion or Fusion(), "candidates": candidates})
 
@@ -172,6 +184,71 @@ def _answers(
     return answers
 
 
+def _confidence_without_answer(
+    pipeline: Pipeline,
+    examples: Sequence[ReadingExample],
+    gold: Mapping[str, str],
+    k: int,
+    show: Show,
+) -> Floats:
+    """Confidence of the best span among the first k passages that hold none of the answers."""
+    (agent,) = pipeline.agents
+    confidence: list[float] = []
+    for start in range(0, len(examples), _TOGETHER):
+        batch = examples[start : start + _TOGETHER]
+        questions = [example.question for example in batch]
+        contexts = []
+        for example, hits in zip(
+            batch, pipeline.retrieve(questions, pipeline.settings.candidates), strict=True
+        ):
+            answers = [answer.lower() for answer in example.answers]
+            contexts.append(
+                [
+                    hit.passage
+                    for hit in hits
+                    if hit.passage.id != gold[example.id]
+                    and not any(answer in hit.passage.text.lower() for answer in answers)
+                ][:k]
+            )
+        confidence += [answer.confidence for answer in agent.answer(questions, contexts)]
+        show("without the answer", len(confidence), len(examples))
+    return np.array(confidence)
+
+
+def _abstention(name: str, confidence: Floats, right: Floats, silent_confidence: Floats) -> Table:
+    rows: list[list[Cell]] = []
+    for threshold in THRESHOLDS:
+        kept = confidence >= threshold
+        rows.append(
+            [
+                threshold,
+                float(kept.mean()),
+                float(right[kept].mean()) if kept.any() else None,
+                float((right * kept).sum() / max(1.0, right.sum())),
+                float((silent_confidence < threshold).mean()),
+            ]
+        )
+    return Table(
+        f"Abstaining below a confidence: {name}",
+        [
+            Column("min. confidence", 2),
+            Column("answered", scale=100),
+            Column("EM of those", scale=100),
+            Column("right answers kept", scale=100),
+            Column("abstains without an answer there", scale=100),
+        ],
+        rows,
+        [
+            "The last column asks the same questions with every passage taken away that holds one "
+            "of the answers, so that to abstain is right."
+        ],
+    )
+
+
+def _predictions(examples: Sequence[ReadingExample], answers: Sequence[Answer]) -> dict[str, str]:
+    return {example.id: answer.text for example, answer in zip(examples, answers, strict=True)}
+
+
 def _rows(
     name: str,
     examples: Sequence[ReadingExample],
@@ -179,8 +256,7 @@ def _rows(
     gold: dict[str, str],
     seed: int,
 ) -> tuple[list[Cell], list[Cell]]:
-    predictions = {e.id: a.text for e, a in zip(examples, answers, strict=True)}
-    scores = score_reading(predictions, examples)
+    scores = score_reading(_predictions(examples, answers), examples)
     found, read = [], []
     for example, answer in zip(examples, answers, strict=True):
         by_stage = {step.stage: step.choice for step in answer.trace.steps}
