@@ -9,23 +9,28 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pointsman.errors import ConfigError, ReadOnlyError, WorkspaceError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 FORMAT_VERSION = 1
 ENVIRONMENT_PREFIX = "POINTSMAN_"
 
 # Where POINTSMAN_… means something other than a setting.
-_NOT_SETTINGS = frozenset({"POINTSMAN_CACHE"})
+_NOT_SETTINGS = frozenset({"POINTSMAN_CACHE", "POINTSMAN_DEBUG"})
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict, or `price: yes` would quietly be a price of 1.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class PassageSettings(_Section):
@@ -33,6 +38,12 @@ class PassageSettings(_Section):
 
     size: int = Field(900, ge=50, le=100_000)
     overlap: int = Field(150, ge=0)
+
+    @model_validator(mode="after")
+    def _go_forward(self) -> Self:
+        if self.overlap >= self.size:
+            raise ValueError(f"overlap {self.overlap} must be less than size {self.size}")
+        return self
 
 
 class SearchSettings(_Section):
@@ -56,7 +67,7 @@ class ReadSettings(_Section):
 class Settings(_Section):
     """Everything that a workspace can be told; see the sections."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = Field(FORMAT_VERSION, ge=1, le=FORMAT_VERSION)
     backbone: str | None = None
     device: str = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -74,8 +85,9 @@ def read_settings(
 ) -> Settings:
     """Settings by precedence: `overrides` ("search.mode": "bm25"), environment, YAML, default.
 
-    An override of None is as good as none. Raises ConfigError for an unknown key, naming the nearest
-    known one, and for a value of the wrong kind; WorkspaceError for a file that is too new.
+    An override of None is as good as none, and so are a variable that is set to nothing and a
+    section without lines. Raises ConfigError for an unknown key, naming the nearest known one, and
+    for a value of the wrong kind; WorkspaceError for a file that is too new.
     """
     values = {} if path is None else _read_yaml(path)
     version = values.get("format_version", FORMAT_VERSION)
@@ -85,12 +97,14 @@ def read_settings(
             "upgrade with `pip install --upgrade pointsman`"
         )
     known = dict(_keys(Settings))
-    origin = dict.fromkeys(_flatten(values), str(path))
-    for name, text in _from_environment(os.environ if environment is None else environment, known):
-        _put(values, name, text)
+    origin: dict[str, str] = {}
+    for name, value in _from_environment(os.environ if environment is None else environment, known):
+        _put(values, name, value)
         origin[name] = ENVIRONMENT_PREFIX + name.upper().replace(".", "__")
     for name, value in (overrides or {}).items():
         if value is not None:
+            if name not in known:
+                raise ConfigError(f"no setting is called {name!r}{_nearest(name, known)}")
             _put(values, name, value)
             origin[name] = f"--{name.replace('.', '-')}"
     try:
@@ -99,10 +113,7 @@ def read_settings(
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = origin.get(name) or str(path or "settings")
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{where}: unknown setting {name!r}{_nearest(name, known)}") from None
-        given = first.get("input")
-        raise ConfigError(f"{where}: {name} is {given!r}: {_lower(first['msg'])}") from None
+        raise ConfigError(f"{where}: {_complaint(name, first, known)}") from None
 
 
 def write_settings(path: Path, settings: Settings) -> None:
@@ -113,6 +124,9 @@ def write_settings(path: Path, settings: Settings) -> None:
         os.replace(aside, path)
     except OSError as error:
         raise ReadOnlyError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 _HEADER = """\
@@ -137,7 +151,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: settings are `key: value` lines, not a {type(values).__name__}")
-    return values
+    # A section whose lines are all commented out is null to YAML, and default to us.
+    sections = {name.split(".")[0] for name, _ in _keys(Settings) if "." in name}
+    return {k: v for k, v in values.items() if not (v is None and k in sections)}
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -158,31 +174,50 @@ def _from_environment(
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
         if name not in known:
             raise ConfigError(f"{variable}: no such setting{_nearest(name, known)}")
-        yield name, yaml.safe_load(text) if text.strip() else text
+        if text.strip():
+            yield name, _value(text.strip(), known[name])
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+def _value(text: str, kind: Any) -> Any:
+    """A variable's text as what the setting holds; text that is no number stays, and is refused."""
+    try:
+        return kind(text) if kind in (int, float) else None if text == "null" else text
+    except ValueError:
+        return text
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:
     *sections, key = name.split(".")
     for section in sections:
-        inner = values.get(section)
-        values[section] = inner = dict(inner) if isinstance(inner, Mapping) else {}
+        inner = values.get(section, {})
+        if not isinstance(inner, Mapping):  # wrong already, and to be reported as it is
+            return
+        values[section] = inner = dict(inner)
         values = inner
     values[key] = value
 
 
+def _complaint(name: str, error: ErrorDetails, known: Mapping[str, Any]) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown setting {name!r}{_nearest(name, known)}"
+        case "model_type":
+            inside = ", ".join(key for key in known if key.startswith(f"{name}."))
+            return f"{name} is a section; below it, indented, stand {inside}"
+        case "value_error":  # of a whole section, whose repr would say less than the message
+            return f"{name}: {error['ctx']['error']}"
+        case _:
+            return f"{name} is {error['input']!r}: {_lower(error['msg'])}"
+
+
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
-    close = difflib.get_close_matches(name, [*known, *sections], n=1, cutoff=0.5)
-    if not close:  # the right key in the wrong section
-        close = [key for key in known if key.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]][:1]
+    inside = [key for key in known if key.startswith(f"{name}.")]
+    if inside:
+        return f"; it is a section, with {', '.join(inside)}"
+    # The right key in the wrong section comes before a key that is spelt alike.
+    close = [key for key in known if key.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    sections = {key.split(".")[0] for key in known if "." in key}
+    close += difflib.get_close_matches(name, [*known, *sections], n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
 
 

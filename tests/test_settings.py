@@ -1,0 +1,256 @@
+"""Settings: which of several values counts, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pointsman.errors import ConfigError, ReadOnlyError, WorkspaceError
+from pointsman.settings import FORMAT_VERSION, Settings, read_settings, write_settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "pointsman.yaml"
+
+
+def read(file: Path, text: str, **environment: str) -> Settings:
+    file.write_text(text, encoding="utf-8")
+    return read_settings(file, environment=environment)
+
+
+def refusal(file: Path, text: str, **environment: str) -> str:
+    """The one line that such a file, or such an environment, is told."""
+    with pytest.raises(ConfigError) as refused:
+        read(file, text, **environment)
+    line = str(refused.value)
+    assert "\n" not in line
+    return line.replace(f"{file}", "FILE")
+
+
+# --- which value counts ---------------------------------------------------------------------------
+
+
+def test_without_anything_the_defaults() -> None:
+    assert read_settings(None, environment={}) == Settings()
+
+
+def test_flag_before_environment_before_file_before_default(file: Path) -> None:
+    text = "price: 0.25\nsearch:\n  candidates: 30\n  mode: dense\n"
+    file.write_text(text, encoding="utf-8")
+    environment = {"POINTSMAN_SEARCH__CANDIDATES": "40", "POINTSMAN_SEARCH__MODE": "bm25"}
+    settings = read_settings(file, {"search.candidates": 50, "price": None}, environment)
+    assert settings.search.candidates == 50  # flag
+    assert settings.search.mode == "bm25"  # environment
+    assert settings.price == 0.25  # file: a flag of None is none
+    assert settings.search.fusion == "rrf"  # default, in a section that the file has
+    assert settings.read == Settings().read
+
+
+def test_a_flag_makes_the_section_that_the_file_lacks(file: Path) -> None:
+    file.write_text("device: cpu\n", encoding="utf-8")
+    settings = read_settings(file, {"read.n_best": 7}, {})
+    assert (settings.device, settings.read.n_best) == ("cpu", 7)
+
+
+def test_the_environment_is_read_where_none_is_given(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POINTSMAN_READ__MIN_CONFIDENCE", "0.5")
+    assert read_settings(None).read.min_confidence == 0.5
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("POINTSMAN_PRICE", "2", "price", 2.0),
+        ("POINTSMAN_BACKBONE", "null", "backbone", None),
+        ("POINTSMAN_BACKBONE", "some/model", "backbone", "some/model"),
+        ("POINTSMAN_BACKBONE", "123", "backbone", "123"),
+        ("POINTSMAN_INDEX", "s3://bucket/index: a", "index", "s3://bucket/index: a"),
+        ("POINTSMAN_DEVICE", " cpu ", "device", "cpu"),
+        ("POINTSMAN_DEVICE", "", "device", "auto"),
+    ],
+)
+def test_the_environment_says_what_it_says(
+    variable: str, text: str, field: str, value: object
+) -> None:
+    settings = read_settings(None, environment={variable: text})
+    assert getattr(settings, field) == value
+
+
+def test_what_is_no_setting_and_no_variable_of_ours_is_left_alone() -> None:
+    environment = {"POINTSMAN_CACHE": "/somewhere", "PATH": "/bin", "XPOINTSMAN_MODE": "x"}
+    assert read_settings(None, environment=environment) == Settings()
+
+
+def test_an_empty_file_and_an_empty_section_are_defaults(file: Path) -> None:
+    assert read(file, "") == Settings()
+    assert read(file, "# nothing\nsearch:\n  # mode: dense\n") == Settings()
+    assert read(file, "search:\n", POINTSMAN_SEARCH__MODE="bm25").search.mode == "bm25"
+
+
+def test_written_values_are_read_back(file: Path) -> None:
+    settings = read_settings(
+        None,
+        {
+            "backbone": "a: model # named\noddly 漢",
+            "dtype": "fp32",
+            "index": "s3://bucket/index",
+            "price": 0.125,
+            "passages.size": 500,
+            "search.mode": "bm25",
+            "search.dense_weight": 1,
+            "read.reader": "123",
+            "read.min_confidence": 0,
+        },
+        {},
+    )
+    write_settings(file, settings)
+    assert read_settings(file, environment={}) == settings
+    assert [path.name for path in file.parent.iterdir()] == ["pointsman.yaml"]
+    assert yaml.safe_load(file.read_text("utf-8")) == settings.model_dump()
+
+
+# --- what a wrong one is told ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("prise: 1", "FILE: unknown setting 'prise'; did you mean 'price'?"),
+        ("serach:\n  mode: bm25", "FILE: unknown setting 'serach'; did you mean 'search'?"),
+        (
+            "search:\n  candidate: 3",
+            "FILE: unknown setting 'search.candidate'; did you mean 'search.candidates'?",
+        ),
+        ("mode: bm25", "FILE: unknown setting 'mode'; did you mean 'search.mode'?"),
+        ("read:\n  mode: bm25", "FILE: unknown setting 'read.mode'; did you mean 'search.mode'?"),
+        (
+            "read:\n  candidates: 9",
+            "FILE: unknown setting 'read.candidates'; did you mean 'search.candidates'?",
+        ),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(file: Path, text: str, expected: str) -> None:
+    assert refusal(file, text) == expected
+
+
+def test_an_unknown_key_like_no_other_lists_them_all(file: Path) -> None:
+    line = refusal(file, "zzz: 1")
+    assert line.startswith("FILE: unknown setting 'zzz' (known: format_version, backbone, ")
+    assert "search.mode" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("search:\n  candidates: many", "FILE: search.candidates is 'many': input should be a"),
+        ("search:\n  candidates: '20'", "FILE: search.candidates is '20': input should be a"),
+        ("search:\n  candidates: 0", "greater than or equal to 1"),
+        ("search:\n  candidates: 2.5", "FILE: search.candidates is 2.5: "),
+        ("search:\n  mode: sparse", "'hybrid', 'dense' or 'bm25'"),
+        ("price: yes", "FILE: price is True: "),
+        ("price: -1", "FILE: price is -1: "),
+        ("price: .nan", "FILE: price is nan: "),
+        ("read:\n  min_confidence: 1.5", "less than or equal to 1"),
+        ("backbone: 7", "FILE: backbone is 7: "),
+        ("device: [cpu]", "FILE: device is ['cpu']: "),
+        ("search: dense", "FILE: search is a section; below it, indented, stand search.mode, "),
+        ("search: [a]", "FILE: search is a section; "),
+        ("passages:\n  size: 100\n  overlap: 100", "overlap 100 must be less than size 100"),
+        ("format_version: '2'", "FILE: format_version is '2': "),
+        ("format_version: 0", "FILE: format_version is 0: "),
+        ("1: 2", "FILE: 1 is "),
+    ],
+)
+def test_a_value_of_the_wrong_kind_names_the_key_and_the_value(
+    file: Path, text: str, expected: str
+) -> None:
+    assert expected in refusal(file, text)
+
+
+def test_the_environment_does_not_hide_a_wrong_section(file: Path) -> None:
+    line = refusal(file, "search: dense", POINTSMAN_SEARCH__MODE="bm25")
+    assert line.startswith("FILE: search is a section")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("POINTSMAN_PRISE", "1", "POINTSMAN_PRISE: no such setting; did you mean 'price'?"),
+        ("POINTSMAN_MODE", "1", "POINTSMAN_MODE: no such setting; did you mean 'search.mode'?"),
+        ("POINTSMAN_SEARCH", "1", "POINTSMAN_SEARCH: no such setting; it is a section, with"),
+        ("POINTSMAN_SEARCH_MODE", "bm25", "did you mean 'search.mode'?"),
+        ("POINTSMAN_SEARCH__CANDIDATES", "a few", "POINTSMAN_SEARCH__CANDIDATES: search.candid"),
+        ("POINTSMAN_DTYPE", "int8", "POINTSMAN_DTYPE: dtype is 'int8': input should be 'auto'"),
+        ("POINTSMAN_DEVICE", "[", None),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    file: Path, variable: str, text: str, expected: str | None
+) -> None:
+    if expected is None:  # no YAML is expected of a variable
+        assert read(file, "", **{variable: text}).device == text
+    else:
+        assert expected in refusal(file, "", **{variable: text})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"search.mode": "sparse"}, "--search-mode: search.mode is 'sparse'"),
+        ({"serach.mode": "bm25"}, "no setting is called 'serach.mode'; did you mean 'search.mode'"),
+        ({"search": {"mode": "bm25"}}, "no setting is called 'search'; it is a section, with"),
+    ],
+)
+def test_a_wrong_flag_is_named(file: Path, overrides: dict[str, object], expected: str) -> None:
+    file.write_text("search:\n  mode: bm25\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="^" + expected):
+        read_settings(file, overrides, {})
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"price: 1\nsearch: [\n", "FILE:3: not valid YAML ("),
+        (b"price: 1\n\tdevice: cpu\n", "FILE:2: not valid YAML ("),
+        (b"device: \xff\xfe\n", "FILE: not valid YAML (not text)"),
+        (b"device: a\x00b\n", "FILE: not valid YAML (not text)"),
+        (b"- price\n- device\n", "FILE: settings are `key: value` lines, not a list"),
+        (b"price\n", "FILE: settings are `key: value` lines, not a str"),
+        (b"device: !!python/object:os.system x\n", "FILE:1: not valid YAML ("),
+    ],
+)
+def test_what_is_no_yaml_is_told_its_line(file: Path, raw: bytes, expected: str) -> None:
+    file.write_bytes(raw)
+    with pytest.raises(ConfigError) as refused:
+        read_settings(file, environment={})
+    assert str(refused.value).replace(str(file), "FILE").startswith(expected)
+    assert "\n" not in str(refused.value)
+    assert file.read_bytes() == raw
+
+
+def test_a_newer_format_asks_for_an_upgrade_before_it_minds_unknown_keys(file: Path) -> None:
+    file.write_text(f"format_version: {FORMAT_VERSION + 1}\nfuture: 1\n", encoding="utf-8")
+    with pytest.raises(WorkspaceError, match=r"has format 2, this .* up to 1; upgrade with"):
+        read_settings(file, environment={})
+
+
+def test_a_missing_file_and_a_directory_in_its_place(file: Path) -> None:
+    with pytest.raises(WorkspaceError, match=r"pointsman\.yaml: missing"):
+        read_settings(file, environment={})
+    file.mkdir()
+    with pytest.raises(WorkspaceError, match=r"pointsman\.yaml: cannot be read"):
+        read_settings(file, environment={})
+
+
+def test_writing_fails_with_one_line_and_keeps_what_was_there(file: Path) -> None:
+    with pytest.raises(ReadOnlyError, match=r"cannot be written \(No such file"):
+        write_settings(file.parent / "gone" / file.name, Settings())
+    file.mkdir()  # cannot be replaced by a file
+    with pytest.raises(ReadOnlyError, match="cannot be written"):
+        write_settings(file, Settings())
+    assert list(file.parent.iterdir()) == [file]  # nothing left beside it
