@@ -94,8 +94,8 @@ class Pipeline:
         if isinstance(questions, str):
             raise TypeError("ask_many takes a sequence of questions, not one string")
         checked = [check_question(question) for question in questions]
-        if checked and len(self.index) == 0:
-            raise EmptyCollectionError("the index is empty: index some documents first")
+        if checked:
+            self._check_filled()
         answers: list[Answer] = []
         for start in range(0, len(checked), _TOGETHER):
             answers += self._together(checked[start : start + _TOGETHER], where, deadline)
@@ -109,9 +109,14 @@ class Pipeline:
         where: Where | None = None,
         deadline: Deadline | None = None,
     ) -> list[list[Hit]]:
-        """The first two stages alone: route, then search."""
+        """The first two stages alone: route, then search. Raises what `ask_many` raises."""
         queries = EncodedQueries([check_question(q) for q in questions], self.encoder, deadline)
+        self._check_filled()
         return self._search(queries, self.router.route(queries), k, where, deadline)
+
+    def _check_filled(self) -> None:
+        if len(self.index) == 0:
+            raise EmptyCollectionError("the index is empty: index some documents first")
 
     def _together(
         self, questions: list[str], where: Where | None, deadline: Deadline | None
@@ -137,6 +142,12 @@ class Pipeline:
         ]
         clock.lap("selecting")
         allocation = self.allocator.allocate(questions, contexts, self.settings.price)
+        names = tuple(agent.name for agent in self.agents)
+        if allocation.agents != names:
+            raise ConfigError(
+                f"the allocator chooses among {_listed(allocation.agents)}, but the agents are "
+                f"{_listed(names)}; give it the same ones in the same order"
+            )
         clock.lap("allocating")
         answers = self._answer(questions, contexts, allocation.choice.tolist(), deadline)
         clock.lap("reading")
@@ -255,6 +266,10 @@ def expected_relevance(probabilities: FloatArray) -> FloatArray:
     if grades == 1:
         return np.asarray(probabilities[:, 0], dtype=np.float32)
     return np.asarray(probabilities @ np.linspace(0.0, 1.0, grades), dtype=np.float32)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 class _Clock:

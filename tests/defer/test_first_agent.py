@@ -1,0 +1,26 @@
+"""The plain choice of an allocator: the first agent, whatever it costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pointsman.defer.plain import FirstAgent
+from pointsman.errors import ConfigError
+from pointsman.protocols import Allocator
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+@pytest.mark.parametrize("price", [0.0, 100.0])
+def test_the_first_agent_answers_everything(n: int, price: float) -> None:
+    allocator: Allocator = FirstAgent(["small", "large"])
+    allocation = allocator.allocate(["question"] * n, [[]] * n, price)
+    assert allocation.agents == ("small", "large")
+    assert allocation.choice.tolist() == [0] * n
+    assert allocation.choice.dtype == np.int64
+    assert allocation.expected_cost.shape == (n, 2)
+
+
+def test_somebody_has_to_answer() -> None:
+    with pytest.raises(ConfigError, match="no agent to answer; configure at least one"):
+        FirstAgent([])
