@@ -5,7 +5,8 @@
       index/             passages and vectors
       specialists/       specialists beside those that ship with the package
 
-It holds no absolute path, so it can be moved; where it cannot be written it opens read-only.
+It holds no absolute path, unless its backbone is a directory outside of it, so it can be moved;
+where it cannot be written it opens read-only.
 """
 
 from __future__ import annotations
@@ -72,12 +73,17 @@ class Workspace:
         where there is one already, ReadOnlyError where nothing can be written.
         """
         folder = Path(path).expanduser()
-        if (folder / SETTINGS_FILE).exists():
-            raise WorkspaceError(f"{folder} is a workspace already; open it, or name another one")
-        if folder.exists() and not folder.is_dir():
-            raise WorkspaceError(f"{folder} is a file; a workspace is a directory")
-        settings = read_settings(None, {"backbone": None if backbone is None else str(backbone)})
+        name = None if backbone is None else _lasting(backbone, folder)
+        read_settings(None)  # so that a wrong variable is told before anything is made
+        # The environment may be another one tomorrow: what it says is not written down.
+        settings = read_settings(None, {"backbone": name}, environment={})
         try:
+            if (folder / SETTINGS_FILE).exists():
+                raise WorkspaceError(
+                    f"{folder} is a workspace already; open it, or name another one"
+                )
+            if folder.exists() and not folder.is_dir():
+                raise WorkspaceError(f"{folder} is a file; a workspace is a directory")
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ReadOnlyError(f"{folder}: cannot be made ({error.strerror})") from error
@@ -97,11 +103,15 @@ class Workspace:
         `read_only` None finds out. Raises WorkspaceError where there is none, ConfigError.
         """
         folder = Path(path).expanduser()
-        if not folder.is_dir():
+        try:
+            there, complete = folder.is_dir(), (folder / SETTINGS_FILE).is_file()
+        except OSError as error:
+            raise WorkspaceError(f"{folder}: cannot be opened ({error.strerror})") from error
+        if not there:
             raise WorkspaceError(
                 f"{folder}: no such workspace; make one with `pointsman init {folder}`"
             )
-        if not (folder / SETTINGS_FILE).is_file():
+        if not complete:
             raise WorkspaceError(
                 f"{folder} is not a workspace (no {SETTINGS_FILE}); make one with `pointsman init {folder}`"
             )
@@ -114,12 +124,13 @@ class Workspace:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """The encoder that the settings name."""
+        """The encoder that the settings name; a relative path is looked for in the workspace first."""
         from pointsman.backbone.encoder import Backbone
 
-        return Backbone.load(
-            self.settings.backbone, device=self.settings.device, dtype=self.settings.dtype
-        )
+        name: str | Path | None = self.settings.backbone
+        if name and (self.path / name).is_dir():
+            name = self.path / name
+        return Backbone.load(name, device=self.settings.device, dtype=self.settings.dtype)
 
     @cached_property
     def store(self) -> LanceIndex:
@@ -224,6 +235,10 @@ class Workspace:
         if not sources:
             raise InputError("name at least one source: a folder, a file or a collection")
         opened = [open_source(source) for source in sources]
+        for source in opened:
+            needed = os.R_OK | os.X_OK if source.path.is_dir() else os.R_OK
+            if not os.access(source.path, needed):
+                raise InputError(f"{source.path}: cannot be read (Permission denied)")
         if self.read_only:
             raise ReadOnlyError(f"{self.path} cannot be written, so nothing can be indexed")
         reports = []
@@ -308,3 +323,15 @@ class Workspace:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _lasting(backbone: str | Path, folder: Path) -> str:
+    """A name that means the same from wherever the workspace is opened.
+
+    Without this a relative path, opened from elsewhere, would be taken for a name on the hub.
+    """
+    given = Path(backbone).expanduser()
+    if not given.is_dir():
+        return str(backbone)
+    whole, home = Path(os.path.abspath(given)), Path(os.path.abspath(folder))
+    return whole.relative_to(home).as_posix() if whole.is_relative_to(home) else str(whole)

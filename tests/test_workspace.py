@@ -1,0 +1,554 @@
+"""A workspace on disk: made, filled, changed, moved, damaged; whatever happens, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.specialist import HEAD_FILE
+from pointsman.deadline import Deadline
+from pointsman.errors import (
+    BackboneMismatchError,
+    ConfigError,
+    DeadlineError,
+    EmptyCollectionError,
+    IndexLockedError,
+    InputError,
+    MissingDependencyError,
+    ModelError,
+    ReadOnlyError,
+    SpecialistError,
+    WorkspaceError,
+)
+from pointsman.retrieve.lock import WriterLock
+from pointsman.settings import FORMAT_VERSION, Settings
+from pointsman.workspace import SETTINGS_FILE, SHIPPED, SPECIALISTS, SourceReport, Workspace
+from spaces import (
+    CORPUS,
+    NOTES,
+    READER,
+    change_settings,
+    default_backbone,
+    make_space,
+    open_space,
+    write_corpus,
+    write_notes,
+    write_reader,
+)
+from tiny import flip_byte, write_tiny
+
+QUESTION = "what is the colour of the bridge"
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_folder: Path) -> Backbone:
+    return Backbone.load(tiny_folder, device="cpu", dtype="fp32")
+
+
+@pytest.fixture
+def space(tmp_path: Path, backbone: Backbone, tiny_folder: Path) -> Iterator[Workspace]:
+    """A workspace on a tiny backbone, with nothing in it yet."""
+    with make_space(tmp_path / "space", backbone, tiny_folder) as made:
+        yield made
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    return write_notes(tmp_path / "notes")
+
+
+def counts(report: SourceReport) -> tuple[int, int, int, int]:
+    return report.added, report.replaced, report.unchanged, report.removed
+
+
+def stored(space: Workspace) -> dict[str, str]:
+    """What the index holds, by id."""
+    return {passage.id: passage.text for passage in space.store.get(space.store.ids())}
+
+
+def refused(error: type[Exception], call: Callable[[], object], *parts: str) -> None:
+    """The call raises this, in one line that holds all these parts."""
+    with pytest.raises(error) as raised:
+        call()
+    message = str(raised.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+# --- making and opening ---------------------------------------------------------------------------
+
+
+def test_a_new_workspace_is_a_directory_with_one_readable_file(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "my space"
+    made = Workspace.create(folder)
+    assert not made.read_only
+    assert [path.name for path in folder.iterdir()] == [SETTINGS_FILE]
+    text = (folder / SETTINGS_FILE).read_text("utf-8")
+    assert Settings.model_validate(yaml.safe_load(text)) == Settings()
+    assert yaml.safe_load(text)["format_version"] == FORMAT_VERSION
+    assert Workspace.open(str(folder)).settings == made.settings
+
+
+def test_the_settings_file_holds_no_absolute_path(space: Workspace, notes: Path) -> None:
+    Workspace.create(space.path.parent / "plain")
+    space.index([notes])
+    plain = (space.path.parent / "plain" / SETTINGS_FILE).read_text("utf-8")
+    assert str(space.path.parent) not in plain
+    assert space.path.parent.name not in plain
+
+
+def test_what_the_environment_says_is_used_and_not_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POINTSMAN_SEARCH__MODE", "bm25")
+    assert Workspace.create(tmp_path / "s").settings.search.mode == "bm25"
+    monkeypatch.delenv("POINTSMAN_SEARCH__MODE")
+    assert Workspace.open(tmp_path / "s").settings.search.mode == "hybrid"
+    monkeypatch.setenv("POINTSMAN_SERACH__MODE", "bm25")
+    refused(ConfigError, lambda: Workspace.create(tmp_path / "t"), "POINTSMAN_SERACH__MODE")
+    assert not (tmp_path / "t").exists()
+
+
+def test_it_is_not_made_twice(space: Workspace) -> None:
+    before = (space.path / SETTINGS_FILE).read_bytes()
+    refused(WorkspaceError, lambda: Workspace.create(space.path), "a workspace already; open it")
+    assert (space.path / SETTINGS_FILE).read_bytes() == before
+
+
+def test_it_is_made_beside_other_files_but_not_in_place_of_one(tmp_path: Path, notes: Path) -> None:
+    Workspace.create(notes)
+    assert (notes / "tea.txt").read_text("utf-8") == NOTES["tea.txt"]
+    file = notes / "tea.txt"
+    refused(WorkspaceError, lambda: Workspace.create(file), "tea.txt is a file; a workspace is a")
+    refused(ReadOnlyError, lambda: Workspace.create(file / "below"), "below: cannot be made")
+
+
+def test_opening_what_is_no_workspace(tmp_path: Path) -> None:
+    refused(
+        WorkspaceError,
+        lambda: Workspace.open(tmp_path / "gone"),
+        f"{tmp_path / 'gone'}: no such workspace; make one with `pointsman init",
+    )
+    assert not (tmp_path / "gone").exists()
+    refused(WorkspaceError, lambda: Workspace.open(tmp_path), f"no {SETTINGS_FILE}", "init")
+    refused(WorkspaceError, lambda: Workspace.open(tmp_path / ("x" * 300)), "too long")
+
+
+def test_overrides_come_before_the_file(space: Workspace, backbone: Backbone) -> None:
+    change_settings(space.path, search={"mode": "dense", "candidates": 7})
+    opened = open_space(space.path, backbone, search__mode="bm25", read__passages=9)
+    settings = opened.pipeline.settings
+    assert (settings.mode, settings.candidates) == ("bm25", 9)  # at least what is read
+    refused(
+        ConfigError, lambda: open_space(space.path, backbone, serach__mode="bm25"), "search.mode"
+    )
+
+
+# --- indexing -------------------------------------------------------------------------------------
+
+
+def test_a_folder_and_a_collection_together(space: Workspace, notes: Path, tmp_path: Path) -> None:
+    done: list[tuple[str, int]] = []
+    corpus = write_corpus(tmp_path / "corpus")
+    reports = space.index([notes, str(corpus)], progress=lambda *at: done.append(at))
+    assert [report.kind for report in reports] == ["folder", "beir"]
+    assert [report.source for report in reports] == [str(notes), str(corpus)]
+    assert [counts(report) for report in reports] == [(3, 0, 0, 0), (3, 0, 0, 0)]
+    assert done == [(str(notes), 3), (str(corpus), 3)]
+    assert set(stored(space)) == {*NOTES, *CORPUS}
+    hits = space.search("the european eel", k=2)
+    assert len(hits) == 2
+    assert hits[0].passage.metadata["source"] == str(corpus)
+    answer = space.ask(QUESTION)
+    assert answer.passage is not None
+    assert answer.passage.text[answer.start : answer.end] == answer.text
+
+
+def test_one_path_need_not_be_a_list(space: Workspace, notes: Path) -> None:
+    [report] = space.index(str(notes))
+    assert counts(report) == (3, 0, 0, 0)
+    [report] = space.index(notes / "tea.txt", prefix="again/")
+    assert (report.kind, counts(report)) == ("file", (1, 0, 0, 0))
+
+
+def test_only_what_changed_is_done_again(space: Workspace, notes: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    space.index([notes, corpus])
+    assert [counts(report) for report in space.index([notes, corpus])] == [(0, 0, 3, 0)] * 2
+
+    (notes / "tea.txt").write_text("Green tea is brewed at seventy degrees.", encoding="utf-8")
+    (notes / "bridges.md").unlink()
+    write_notes(notes, {"new.txt": "A new file."})
+    [report] = space.index([notes])
+    assert counts(report) == (1, 1, 1, 1)
+    now = stored(space)
+    assert set(now) == {"tea.txt", "new.txt", "deep/stars.txt", *CORPUS}
+    assert "seventy" in now["tea.txt"]
+    # The open pipeline sees it too.
+    asked = space.ask("seventy degrees", where={"document": "tea.txt"})
+    assert asked.passage is not None
+    assert asked.passage.text == now["tea.txt"]
+
+
+def test_a_document_that_became_shorter_loses_its_tail(space: Workspace, tmp_path: Path) -> None:
+    text = " ".join(f"This is sentence number {i}." for i in range(200))
+    long = write_notes(tmp_path / "long", {"a.txt": text})
+    [report] = space.index([long])
+    assert report.added > 3
+    for passage in space.store.get(space.store.ids()):
+        assert passage.document == "a.txt"
+        assert text[passage.start : passage.end] == passage.text
+    write_notes(long, {"a.txt": text[:100]})
+    space.index([long])
+    assert stored(space) == {"a.txt": text[:100]}
+
+
+def test_what_could_not_be_used_is_reported(space: Workspace, notes: Path) -> None:
+    write_notes(notes, {"empty.txt": " \n", "table.csv": "a,b"})
+    (notes / "picture.txt").write_bytes(b"\x89PNG\x00\x00")
+    [report] = space.index([notes])
+    assert counts(report) == (3, 0, 0, 0)
+    assert any("empty.txt" in line and "empty" in line for line in report.skipped)
+    assert any("picture.txt" in line and "binary" in line for line in report.skipped)
+
+
+def test_a_title_without_text_is_reported_and_not_stored(space: Workspace, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c", {"a": ("Title", ""), "b": ("", "text")})
+    [report] = space.index([corpus])
+    assert counts(report) == (1, 0, 0, 0)
+    assert "a: no text" in report.skipped
+
+
+def test_ids_of_another_source_are_refused_and_taken_with_a_prefix(
+    space: Workspace, notes: Path, tmp_path: Path
+) -> None:
+    other = write_notes(tmp_path / "other", {"tea.txt": "Tea is a drink.", "x.txt": "Other."})
+    space.index([notes])
+    before = stored(space)
+    refused(
+        InputError,
+        lambda: space.index([other]),
+        f"{other}: the id 'tea.txt' is in the index already, from another source",
+        "--prefix",
+    )
+    assert stored(space) == before
+    [report] = space.index([other], prefix="other/")
+    assert counts(report) == (2, 0, 0, 0)
+    now = stored(space)
+    assert {id: now[id] for id in before} == before
+    assert now["other/tea.txt"] == "Tea is a drink."
+    [passage] = space.store.get(["other/tea.txt"])
+    assert passage.document == "other/tea.txt"
+    # Each source is brought up to date without touching the other.
+    (other / "x.txt").unlink()
+    assert counts(space.index([other], prefix="other/")[0]) == (0, 0, 1, 1)
+    assert counts(space.index([notes])[0]) == (0, 0, 3, 0)
+
+
+def test_two_sources_of_one_call_that_clash(space: Workspace, notes: Path, tmp_path: Path) -> None:
+    other = write_notes(tmp_path / "other", {"tea.txt": "Tea is a drink."})
+    refused(InputError, lambda: space.index([notes, other]), "'tea.txt'", "prefix")
+    assert set(stored(space)) == set(NOTES)
+
+
+@pytest.mark.parametrize("wrong", ["gone", "table.csv"])
+def test_one_wrong_path_among_several_and_nothing_is_indexed(
+    space: Workspace, notes: Path, wrong: str
+) -> None:
+    write_notes(notes, {"table.csv": "a,b"})
+    refused(InputError, lambda: space.index([notes, notes / wrong]), str(notes / wrong))
+    assert not (space.path / "index").exists()
+    refused(InputError, lambda: space.index([]), "name at least one source")
+
+
+def test_an_empty_folder(space: Workspace, notes: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(EmptyCollectionError, lambda: space.index([empty]), f"{empty}: no document with text")
+    refused(EmptyCollectionError, lambda: space.ask(QUESTION), "the index is empty")
+    refused(EmptyCollectionError, lambda: space.search(QUESTION), "the index is empty")
+    space.index([notes])
+    for file in [*notes.rglob("*.md"), *notes.rglob("*.txt")]:
+        file.unlink()
+    # A disk that is not mounted looks like this: it must not empty the index.
+    refused(EmptyCollectionError, lambda: space.index([notes]), "no document with text")
+    assert set(stored(space)) == set(NOTES)
+
+
+def test_a_damaged_line_stops_its_source_and_loses_nothing(
+    space: Workspace, tmp_path: Path
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    space.index([corpus])
+    with (corpus / "corpus.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"_id": "late", "text": \n')
+    refused(InputError, lambda: space.index([corpus]), "corpus.jsonl:4: ", "not valid JSON")
+    assert set(stored(space)) == set(CORPUS)
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "deadline"])
+def test_stopped_in_the_middle_it_goes_on_from_there(
+    space: Workspace, tmp_path: Path, how: str
+) -> None:
+    many = {f"d{i:03d}": ("", f"number {i} of the red bridge") for i in range(520)}
+    corpus = write_corpus(tmp_path / "many", many)
+    deadline = Deadline()
+
+    def stop(source: str, done: int) -> None:
+        if how == "ctrl-c":
+            raise KeyboardInterrupt
+        deadline.cancel()
+
+    with pytest.raises(KeyboardInterrupt if how == "ctrl-c" else DeadlineError):
+        space.index([corpus], progress=stop, deadline=deadline)
+    assert len(space.store) == 512
+    assert space.ask(QUESTION).text
+    assert counts(space.index([corpus])[0]) == (8, 0, 512, 0)
+
+
+def test_another_writer_is_waited_for_by_the_person(space: Workspace, notes: Path) -> None:
+    space.index([notes])
+    write_notes(notes, {"new.txt": "A new file."})
+    with WriterLock(space.path / "index"):
+        refused(IndexLockedError, lambda: space.index([notes]), "being written by")
+        assert space.ask(QUESTION).text  # reading needs no lock
+    assert set(stored(space)) == set(NOTES)
+    assert counts(space.index([notes])[0]) == (1, 0, 3, 0)
+
+
+# --- opened again, elsewhere, and where nothing can be written ------------------------------------
+
+
+def test_it_moves_and_still_answers(tmp_path: Path) -> None:
+    backbone = default_backbone()
+    notes = write_notes(tmp_path / "notes")
+    with make_space(tmp_path / "here", backbone) as space:
+        space.index([notes])
+        before = space.ask("Who designed the first iron bridge?")
+    (tmp_path / "away").mkdir()
+    moved = shutil.move(tmp_path / "here", tmp_path / "away" / "there")
+    with open_space(Path(moved), backbone) as space:
+        after = space.ask("Who designed the first iron bridge?")
+        assert (after.text, after.passage) == (before.text, before.passage)
+        assert after.text
+        assert counts(space.index([notes])[0]) == (0, 0, 3, 0)
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_backbone_inside_moves_with_it(tmp_path: Path, tiny_folder: Path) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "space" / "models" / "mine")
+    Workspace.create(tmp_path / "space", backbone=tmp_path / "space" / "models" / "mine")
+    assert str(tmp_path) not in (tmp_path / "space" / SETTINGS_FILE).read_text("utf-8")
+    shutil.move(tmp_path / "space", tmp_path / "moved")
+    assert Workspace.open(tmp_path / "moved").backbone.identity.name == "mine"
+
+
+def test_a_relative_backbone_is_found_from_elsewhere(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_folder.parent)
+    Workspace.create(tmp_path / "space", backbone="tiny")
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.open("space").backbone.identity.name == "tiny"
+
+
+def test_closing_lets_go_and_asking_opens_again(space: Workspace, notes: Path) -> None:
+    space.index([notes])
+    first = space.ask(QUESTION)
+    space.close()
+    space.close()
+    assert space.ask(QUESTION).text == first.text
+
+
+def test_opened_for_reading_only(space: Workspace, notes: Path, backbone: Backbone) -> None:
+    reading = Workspace.open(space.path, read_only=True)
+    reading.backbone = backbone
+    refused(WorkspaceError, lambda: reading.ask(QUESTION), "has no index yet, and cannot be")
+    refused(ReadOnlyError, lambda: reading.index([notes]), f"{space.path} cannot be written")
+    assert not (space.path / "index").exists()
+    space.index([notes])
+    assert reading.ask(QUESTION).text == space.ask(QUESTION).text
+    refused(ReadOnlyError, lambda: reading.index([notes]), "cannot be written")
+    assert set(stored(space)) == set(NOTES)
+
+
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from pointsman.errors import PointsmanError
+from pointsman.workspace import Workspace
+
+# Asked once before, because nobody may not be allowed to import what this imports.
+Workspace.open(Path(sys.argv[1]) / "readable", read_only=True).ask(sys.argv[2])
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+def tell(call):
+    try:
+        print("did", call())
+    except PointsmanError as error:
+        print(type(error).__name__, error)
+
+root = Path(sys.argv[1])
+space = Workspace.open(root / "readable")
+print(space.read_only)
+print(space.ask(sys.argv[2]).text)
+tell(lambda: space.index([root / "notes"]))
+tell(lambda: Workspace.create(root / "new"))
+tell(lambda: Workspace.create(root / "hidden" / "new"))
+tell(lambda: Workspace.open(root / "hidden" / "space"))
+tell(lambda: Workspace.open(root / "unreadable"))
+mine = Workspace.open(root / "writable")
+tell(lambda: mine.index([root / "notes", root / "hidden"]))
+tell(lambda: mine.index([root / "notes", root / "secret.txt"]))
+print((root / "writable" / "index").exists())
+"""
+
+
+def test_without_permission(backbone: Backbone, tiny_folder: Path) -> None:
+    if os.name != "posix":
+        pytest.skip("permissions are of another kind")
+    # Not tmp_path: where tests run as root the script becomes nobody, who may not enter it.
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        model = Path(shutil.copytree(tiny_folder, root / "tiny"))
+        notes = write_notes(root / "notes")
+        (root / "secret.txt").write_text("secret")
+        (root / "hidden").mkdir()
+        with make_space(root / "readable", backbone, model) as space:
+            space.index([notes])
+            expected = space.ask(QUESTION).text
+        Workspace.create(root / "writable", backbone=model)
+        Workspace.create(root / "unreadable", backbone=model)
+        for path in [root, *root.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        (root / "writable").chmod(0o777)
+        sealed = [root / "secret.txt", root / "hidden", root / "unreadable" / SETTINGS_FILE]
+        for path in sealed:
+            path.chmod(0)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", UNPRIVILEGED, made, QUESTION],
+                capture_output=True,
+                text=True,
+                timeout=240,
+            )
+        finally:
+            for path in [root, *sealed, *root.rglob("*")]:
+                path.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    read_only, text, *told, made_one = done.stdout.splitlines()
+    assert (read_only, text) == ("True", expected)
+    assert told == [
+        f"ReadOnlyError {root}/readable cannot be written, so nothing can be indexed",
+        f"ReadOnlyError {root}/new: cannot be made (Permission denied)",
+        f"ReadOnlyError {root}/hidden/new: cannot be made (Permission denied)",
+        f"WorkspaceError {root}/hidden/space: cannot be opened (Permission denied)",
+        f"WorkspaceError {root}/unreadable/{SETTINGS_FILE}: cannot be read (Permission denied)",
+        f"InputError {root}/hidden: cannot be read (Permission denied)",
+        f"InputError {root}/secret.txt: cannot be read (Permission denied)",
+    ]
+    assert made_one == "False"
+
+
+# --- models that do not fit -----------------------------------------------------------------------
+
+
+def test_another_backbone_on_an_index_is_refused_and_both_are_named(
+    space: Workspace, notes: Path, tmp_path: Path
+) -> None:
+    space.index([notes])
+    before = stored(space)
+    space.close()
+    other = write_tiny(tmp_path / "other-model", seed=1)
+    changed = open_space(space.path, Backbone.load(other, device="cpu", dtype="fp32"))
+    for call in (lambda: changed.ask(QUESTION), lambda: changed.index([notes])):
+        refused(BackboneMismatchError, call, "tiny (weights ", "other-model (weights ")
+    assert stored(changed) == before
+    assert space.ask(QUESTION).text
+
+
+def test_a_reader_for_another_base_is_refused_and_both_are_named(
+    space: Workspace, notes: Path, tmp_path: Path, backbone: Backbone
+) -> None:
+    space.index([notes])
+    other = Backbone.load(write_tiny(tmp_path / "other", seed=1), device="cpu", dtype="fp32")
+    write_reader(space.path / SPECIALISTS / "foreign", other)
+    opened = open_space(space.path, backbone, read__reader="foreign")
+    refused(
+        BackboneMismatchError,
+        lambda: opened.ask(QUESTION),
+        "foreign",
+        other.identity.sha256[:12],
+        backbone.identity.sha256[:12],
+    )
+    assert space.ask(QUESTION).text
+
+
+@pytest.mark.parametrize("file", [HEAD_FILE, "adapter_model.safetensors"])
+def test_a_corrupt_reader_is_named_and_the_index_is_untouched(
+    space: Workspace, notes: Path, file: str
+) -> None:
+    space.index([notes])
+    flip_byte(space.path / SPECIALISTS / READER / file)
+    refused(SpecialistError, lambda: space.ask(QUESTION), file, "corrupt", "copy or train it again")
+    assert set(stored(space)) == set(NOTES)
+    write_reader(space.path / SPECIALISTS / READER, space.backbone)
+    assert space.ask(QUESTION).text
+
+
+def test_a_reader_that_is_not_there(space: Workspace, backbone: Backbone, notes: Path) -> None:
+    space.index([notes])
+    opened = open_space(space.path, backbone, read__reader="gone")
+    expected = f"no specialist 'gone' in {space.path / SPECIALISTS}"
+    refused(SpecialistError, lambda: opened.ask(QUESTION), expected)
+    opened = open_space(space.path, backbone, read__reader=str(notes))
+    refused(SpecialistError, lambda: opened.ask(QUESTION), f"{notes}: not a specialist")
+
+
+def test_a_reader_by_path(space: Workspace, backbone: Backbone, tmp_path: Path) -> None:
+    elsewhere = write_reader(tmp_path / "trained", backbone)
+    assert open_space(space.path, backbone, read__reader=str(elsewhere)).reader.settings
+    shutil.copytree(elsewhere, space.path / "trained")
+    assert open_space(space.path, backbone, read__reader="trained").reader.settings
+
+
+def test_the_default_reader_ships_or_says_that_it_does_not(tmp_path: Path) -> None:
+    space = Workspace.create(tmp_path / "space")
+    space.backbone = default_backbone()
+    if (SHIPPED / "reader").is_dir():
+        assert space.reader.settings.max_length > 0
+    else:
+        refused(MissingDependencyError, lambda: space.reader, "pointsman train reader")
+
+
+def test_a_backbone_that_is_not_there(tmp_path: Path, notes: Path) -> None:
+    space = Workspace.create(tmp_path / "space", backbone="./gone")
+    refused(ModelError, lambda: space.index([notes]), "./gone: not a model directory")
+    assert not (space.path / "index").exists()
+
+
+def test_an_index_that_is_damaged(space: Workspace, notes: Path, backbone: Backbone) -> None:
+    space.index([notes])
+    space.close()
+    shutil.rmtree(space.path / "index" / "passages.lance" / "_versions")
+    opened = open_space(space.path, backbone)
+    refused(WorkspaceError, lambda: opened.ask(QUESTION), "index", "documents")
+    assert set(NOTES) == {p.relative_to(notes).as_posix() for p in notes.rglob("*.*")}
