@@ -1,0 +1,249 @@
+"""`pointsman evaluate`: the experiments, their tables, and result files that can be made again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pointsman.cli.options import BackboneName, Json, Mode, Seed
+from pointsman.cli.output import Output
+
+if TYPE_CHECKING:
+    from pointsman.experiments.report import Report, Show
+    from pointsman.workspace import Workspace
+
+_SETS = "The sets are those of docs/data.md."
+
+RETRIEVAL_EXAMPLES = f"""
+Examples:
+  pointsman evaluate retrieval --data path/to/beir/scifact
+  pointsman evaluate retrieval --data test-bed --set nq --limit 100
+  pointsman evaluate retrieval --data test-bed --out results/retrieval
+
+{_SETS}
+"""
+READING_EXAMPLES = f"""
+Examples:
+  pointsman evaluate reading --data dev-v2.0.json
+  pointsman evaluate reading --data test-bed --limit 200
+  pointsman evaluate reading --data test-bed --reader my-space/specialists/legal
+  pointsman evaluate reading --data test-bed --out results/reading
+
+{_SETS}
+"""
+ANSWERING_EXAMPLES = """
+Examples:
+  pointsman evaluate answering --data dev-v2.0.json --limit 200
+  pointsman evaluate answering --data test-bed --mode hybrid --passages 1
+  pointsman evaluate answering --data test-bed --out results/answering
+"""
+
+app = typer.Typer(
+    help="Measure on labelled data.", epilog=RETRIEVAL_EXAMPLES, rich_markup_mode="rich"
+)
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure on labelled data, with intervals and significance.
+
+    Every table says what was measured; a result file also says how to get it again.
+    """
+
+
+Data = Annotated[
+    Path,
+    typer.Option(metavar="PATH", help="Labelled data, or the test bed.", show_default=False),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="At most N questions a set, drawn at random.", show_default=False
+    ),
+]
+Split = Annotated[str, typer.Option(metavar="NAME", help="Which part: test or dev.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME", help="Only this set; may come again.", show_default=False
+    ),
+]
+Modes = Annotated[
+    list[Mode] | None,
+    typer.Option(
+        "--mode",
+        metavar="MODE",
+        help="Only hybrid, dense or bm25; may come again.",
+        show_default=False,
+    ),
+]
+ReaderName = Annotated[
+    str | None,
+    typer.Option(
+        "--reader", metavar="NAME", help="Another reader: a directory.", show_default=False
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False),
+]
+
+
+@app.command(epilog=RETRIEVAL_EXAMPLES)
+def retrieval(
+    context: typer.Context,
+    data: Data,
+    sets: Sets = None,
+    split: Split = "test",
+    modes: Modes = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    backbone: BackboneName = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """How well passages are found: dense, BM25 and hybrid.
+
+    On BEIR directories: nDCG@10 with bootstrap intervals, and paired tests between the modes.
+    """
+
+    def measure(models: Workspace, show: Show) -> Report:
+        from pointsman.experiments import retrieval
+
+        chosen = retrieval.MODES if not modes else [mode.value for mode in modes]
+        return retrieval.run(
+            data,
+            models.backbone,
+            sets=sets,
+            split=split,
+            modes=chosen,
+            limit=limit,
+            seed=seed,
+            show=show,
+        )
+
+    _evaluate(context, data, measure, {"backbone": backbone}, seed, out, json)
+
+
+@app.command(epilog=READING_EXAMPLES)
+def reading(
+    context: typer.Context,
+    data: Data,
+    sets: Sets = None,
+    split: Split = "test",
+    limit: Limit = None,
+    seed: Seed = 0,
+    reader: ReaderName = None,
+    backbone: BackboneName = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """How well answers are read when the passage is given.
+
+    On SQuAD files: exact match and F1 with intervals over articles, and calibration.
+    """
+
+    def measure(models: Workspace, show: Show) -> Report:
+        from pointsman.experiments import reading
+
+        return reading.run(
+            data, models.reader, sets=sets, split=split, limit=limit, seed=seed, show=show
+        )
+
+    names = {"backbone": backbone, "read.reader": reader}
+    _evaluate(context, data, measure, names, seed, out, json)
+
+
+@app.command(epilog=ANSWERING_EXAMPLES)
+def answering(
+    context: typer.Context,
+    data: Data,
+    split: Split = "test",
+    modes: Modes = None,
+    passages: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Passages read; may come again. By default 5.",
+            show_default=False,
+        ),
+    ] = None,
+    candidates: Annotated[int, typer.Option(metavar="N", min=1, help="Passages retrieved.")] = 20,
+    limit: Limit = None,
+    seed: Seed = 0,
+    reader: ReaderName = None,
+    backbone: BackboneName = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """How well questions are answered from a whole collection.
+
+    Every question of a SQuAD file is asked of all its paragraphs.
+    """
+
+    def measure(models: Workspace, show: Show) -> Report:
+        from pointsman.experiments import answering
+        from pointsman.pipeline import MODES
+
+        chosen = [mode for mode in MODES if not modes or mode in modes]
+        return answering.run(
+            data,
+            models.reader,
+            split=split,
+            modes=chosen,
+            read=passages or (5,),
+            candidates=candidates,
+            limit=limit,
+            seed=seed,
+            show=show,
+        )
+
+    names = {"backbone": backbone, "read.reader": reader}
+    _evaluate(context, data, measure, names, seed, out, json)
+
+
+def _evaluate(
+    context: typer.Context,
+    data: Path,
+    measure: Callable[[Workspace, Show], Report],
+    names: dict[str, str | None],
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run one experiment with the models that the names and the environment choose."""
+    from pointsman.errors import InputError
+    from pointsman.evaluate.results import Provenance, write_result
+    from pointsman.settings import read_settings
+    from pointsman.workspace import Workspace
+
+    started = time.time()
+    output = Output(as_json)
+    if not data.exists():
+        raise InputError(f"{data}: there is no such file or directory; check the path")
+    # No workspace of anybody's: it loads the models, nothing else.
+    models = Workspace(Path(), read_settings(None, names), read_only=True)
+    with output.working("loading") as working:
+
+        def show(label: str, done: int, total: int) -> None:
+            working.say(f"{label} {done:,} of {total:,}")
+
+        report = measure(models, show)
+    provenance = Provenance.collect(["pointsman", *(context.obj or ())], seed, started)
+    files = () if out is None else write_result(out, report.tables, provenance, report.details)
+    for table in report.tables:
+        output.show(table.to_rich(), "")
+    output.show(*(f"Written: {file}" for file in files))
+    output.document(
+        {
+            "tables": [table.to_json() for table in report.tables],
+            "seed": seed,
+            "seconds": provenance.seconds,
+            "files": [str(file) for file in files],
+        }
+    )

@@ -1,0 +1,322 @@
+"""`pointsman train`: specialists from labelled data."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pointsman.cli.options import BackboneName, Json
+from pointsman.cli.output import Output, Working, duration
+from pointsman.cli.places import cache_directory, can_be_written
+from pointsman.errors import InputError, ReadOnlyError, SpecialistError
+
+if TYPE_CHECKING:
+    from pointsman.backbone.encoder import Backbone
+    from pointsman.read.recipe import Recipe
+    from pointsman.training.loop import Progress
+    from pointsman.types import ReadingExample
+
+    Sets = dict[str, list[ReadingExample]]
+
+EXAMPLES = """
+Examples:
+  pointsman train reader --train train.json --dev dev.json --out readers
+  pointsman train reader --data test-bed --out my-space/specialists
+  pointsman train reader --data test-bed --limit 200 --epochs 1 --out try
+
+A reader at my-space/specialists/NAME is used by POINTSMAN_READ__READER=NAME,
+or by the line `reader: NAME` under `read:` in my-space/pointsman.yaml.
+"""
+
+# A log of a run of hours wants a line a minute, and one for every evaluation.
+_LOG_EVERY = 60.0
+
+app = typer.Typer(help="Train a specialist.", epilog=EXAMPLES, rich_markup_mode="rich")
+
+
+@app.callback()
+def train() -> None:
+    """Train a specialist: a small adapter and head on the frozen encoder."""
+
+
+@app.command(epilog=EXAMPLES)
+def reader(
+    context: typer.Context,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="The reader is written to DIR/NAME.", show_default=False),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The test bed: its train and dev parts.", show_default=False
+        ),
+    ] = None,
+    train_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--train", metavar="FILE", help="SQuAD file; may come again.", show_default=False
+        ),
+    ] = None,
+    dev_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--dev", metavar="FILE", help="SQuAD file; may come again.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What it is called.")] = "reader",
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="By default 4.", show_default=False)
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Rank of the adapter. By default 32.", show_default=False
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="At its peak. By default 0.0015.", show_default=False),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Windows a step. By default 32.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of all that is random. By default 0.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most N questions a set.", show_default=False),
+    ] = None,
+    backbone: BackboneName = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where checkpoints lie. By default a folder of the cache directory, named by the "
+            "data and all settings.",
+            show_default=False,
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Drop the checkpoints of an earlier run.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a reader, which finds answers in passages.
+
+    Questions and paragraphs come from the test bed (--data) or from SQuAD
+    files (--train, --dev). Ctrl-C leaves a checkpoint, and the same command
+    goes on from it.
+    """
+    sources = _Sources.of(data, train_files or [], dev_files or [])
+    folder = out / name
+    _check_free(folder)
+    output = Output(json)
+    from pointsman.read.recipe import (
+        Recipe,
+        bf16_trains_well,
+        make_reader,
+        training_backbone,
+    )
+
+    with output.working("reading the data", every=_LOG_EVERY) as working:
+        train_sets, dev_sets = sources.read()
+        recipe = Recipe()
+        plan = recipe.plan
+        if seed is not None:
+            plan = replace(plan, seed=seed)
+        if limit is not None:
+            train_sets, dev_sets = (
+                _some(sets, limit, plan.seed) for sets in (train_sets, dev_sets)
+            )
+        working.say("loading the encoder")
+        base = training_backbone(backbone)
+        rank = rank or recipe.rank
+        recipe = replace(
+            recipe,
+            rank=rank,
+            alpha=recipe.alpha / recipe.rank * rank,
+            batch_size=batch_size or recipe.batch_size,
+            plan=replace(
+                plan,
+                epochs=epochs or plan.epochs,
+                learning_rate=plan.learning_rate if learning_rate is None else learning_rate,
+                bf16=bf16_trains_well(base),
+            ),
+        )
+        run = run or cache_directory() / "runs" / run_name(train_sets, dev_sets, recipe, base)
+        if fresh:
+            _drop_checkpoints(run)
+        try:
+            trained = make_reader(
+                base,
+                train_sets,
+                dev_sets,
+                recipe,
+                run,
+                folder,
+                command=_command(context.obj or ()),
+                licences=sources.licences(),
+                show=_Shown(working, recipe),
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_interrupted(run)) from None
+    best = trained.outcome
+    output.show(
+        f"{folder}: {recipe.plan.measure} {best.best:.1f} on dev at step {best.best_step:,} of "
+        f"{best.steps:,}, after {duration(best.seconds)}.",
+        f"Expected calibration error {trained.calibration['ece_cross_fitted']:.3f} "
+        f"(before calibration {trained.calibration['ece_uncalibrated']:.3f}).",
+        f"Its card is {folder / 'README.md'}.",
+    )
+    output.document(
+        {
+            "reader": str(folder),
+            "measure": recipe.plan.measure,
+            "best": best.best,
+            "best_step": best.best_step,
+            "steps": best.steps,
+            "seconds": best.seconds,
+            "history": [dict(entry) for entry in best.history],
+            "calibration": dict(trained.calibration),
+            "run": str(run),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Where questions come from: the test bed, or files."""
+
+    data: Path | None
+    train: tuple[Path, ...]
+    dev: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, data: Path | None, train: Sequence[Path], dev: Sequence[Path]) -> _Sources:
+        if data is not None and (train or dev):
+            raise typer.BadParameter("give either --data or --train and --dev, not both")
+        if data is None and not (train and dev):
+            raise typer.BadParameter("give --data, or both --train and --dev")
+        return cls(data, tuple(train), tuple(dev))
+
+    def read(self) -> tuple[Sets, Sets]:
+        """Train and dev sets by name. Raises InputError where dev questions stand in train."""
+        from pointsman.data.splits import refuse_overlap
+        from pointsman.data.squad import read_squad
+        from pointsman.data.testbed import training_parts
+
+        if self.data is not None:
+            return training_parts(self.data)
+        train = {str(path): list(read_squad(path)) for path in self.train}
+        dev = {str(path): list(read_squad(path)) for path in self.dev}
+        for sets in (train, dev):
+            for path, examples in sets.items():
+                if not examples:
+                    raise InputError(f"{path}: no questions in it")
+        refuse_overlap(_questions(train), _questions(dev), ", ".join(train))
+        # The card names files, not where somebody kept them.
+        return _by_name(train), _by_name(dev)
+
+    def licences(self) -> dict[str, str]:
+        from pointsman.data.testbed import READING_SETS
+
+        return {} if self.data is None else {each.name: each.licence for each in READING_SETS}
+
+
+class _Shown:
+    """Progress of training as one line, with the measures of the last evaluation."""
+
+    def __init__(self, working: Working, recipe: Recipe) -> None:
+        self._working = working
+        self._measure = recipe.plan.measure
+        self._measures = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.measures:
+            values = (f"{name} {value:.1f}" for name, value in progress.measures.items())
+            self._measures = f" · dev {', '.join(values)}"
+        self._working.say(
+            f"step {progress.step:,} of {progress.steps:,} · loss {progress.loss:.3f}"
+            f"{self._measures} · {duration(progress.remaining)} left",
+            now=bool(progress.measures),
+        )
+
+
+def run_name(train: Sets, dev: Sets, recipe: Recipe, backbone: Backbone) -> str:
+    """A folder name that changes with the questions, the recipe and the base, and with nothing else."""
+    digest = hashlib.sha256(backbone.identity.sha256.encode())
+    digest.update(repr(sorted(asdict(recipe).items())).encode())
+    for part in (train, dev):
+        for name, examples in sorted(part.items()):
+            digest.update(repr((name, len(examples))).encode())
+            for e in examples:
+                digest.update(repr((e.id, e.question, e.context, e.answers, e.starts)).encode())
+    return f"reader-{digest.hexdigest()[:12]}"
+
+
+def _by_name(sets: Sets) -> Sets:
+    named: Sets = {}
+    for path, examples in sets.items():
+        named.setdefault(Path(path).name, []).extend(examples)
+    return named
+
+
+def _questions(sets: Sets) -> list[str]:
+    return [example.question for examples in sets.values() for example in examples]
+
+
+def _some(sets: Sets, limit: int, seed: int) -> Sets:
+    rng = random.Random(seed)
+    return {
+        name: rng.sample(examples, min(limit, len(examples))) for name, examples in sets.items()
+    }
+
+
+def _check_free(folder: Path) -> None:
+    """What saving would refuse at the end of hours, refused now."""
+    from pointsman.backbone.specialist import SPECIALIST_FILE
+
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / SPECIALIST_FILE).is_file()
+    ):
+        raise SpecialistError(
+            f"{folder}: is there and is not a specialist, so it is not replaced; name another place"
+        )
+    if not can_be_written(folder.parent):
+        raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
+
+
+def _drop_checkpoints(run: Path) -> None:
+    from pointsman.training.checkpoint import checkpoints
+
+    for checkpoint in checkpoints(run):
+        shutil.rmtree(checkpoint)
+
+
+def _interrupted(run: Path) -> str:
+    from pointsman.training.checkpoint import checkpoints
+
+    if not checkpoints(run):
+        return "interrupted before there was anything to keep"
+    return f"interrupted; a checkpoint is in {run}, and the same command goes on from there"
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """This command for the card, without anybody's directories."""
+    from pointsman.evaluate.results import Provenance
+
+    words = ["pointsman", *arguments]
+    return shlex.join(Provenance.collect(words, None, time.time()).command)
