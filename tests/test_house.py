@@ -40,7 +40,8 @@ FLOORS: list[frozenset[str]] = [
     frozenset({FACE}),
     frozenset({"experiments"}),
     frozenset({"serve", "integrations"}),
-    frozenset({"cli", "__main__"}),
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
 ]
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -243,7 +243,7 @@ def test_ids_of_another_source_are_refused_and_taken_with_a_prefix(
     refused(
         InputError,
         lambda: space.index([other]),
-        f"{other}: the id 'tea.txt' is in the index already, from another source",
+        f"{other}: the id 'tea.txt' is in the index already, from {notes}",
         "--prefix",
     )
     assert stored(space) == before
@@ -552,3 +552,31 @@ def test_an_index_that_is_damaged(space: Workspace, notes: Path, backbone: Backb
     opened = open_space(space.path, backbone)
     refused(WorkspaceError, lambda: opened.ask(QUESTION), "index", "documents")
     assert set(NOTES) == {p.relative_to(notes).as_posix() for p in notes.rglob("*.*")}
+
+
+def test_what_cannot_be_read_this_time_is_not_forgotten(space: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    for name in ("kept.txt", "emptied.txt", "gone.txt"):
+        (folder / name).write_text(f"What stands in {name} is short.", "utf-8")
+    space.index([folder])
+    (folder / "kept.txt").write_bytes(b"\x00\x01\x02" * 50)
+    (folder / "emptied.txt").write_text("", "utf-8")
+    (folder / "gone.txt").unlink()
+    (folder / "new.txt").write_text("A new letter.", "utf-8")
+    (report,) = space.index([folder])
+    assert (report.added, report.removed) == (1, 2)
+    assert space.store.ids() == ["kept.txt", "new.txt"]
+
+
+def test_documents_that_moved_are_taken_from_their_new_place(
+    space: Workspace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "one.txt").write_text("One short text.", "utf-8")
+    space.index([folder])
+    folder.rename(tmp_path / "there")
+    (report,) = space.index([tmp_path / "there"])
+    assert report.replaced == 1
+    assert space.store.ids() == ["one.txt"]

@@ -18,6 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pointsman.data.documents import EMPTY
 from pointsman.data.sources import Source, open_source, passages
 from pointsman.deadline import Deadline
 from pointsman.errors import (
@@ -141,8 +142,13 @@ class Workspace:
         uri = self.index_uri
         search = self.settings.search
         fusion = Fusion(method=search.fusion, dense_weight=search.dense_weight)
-        if "://" in uri or LanceIndex.exists(uri):
+        if LanceIndex.exists(uri):
             index = LanceIndex.open(uri, self.read_only, fusion=fusion)
+        elif "://" in uri:
+            try:
+                index = LanceIndex.open(uri, self.read_only, fusion=fusion)
+            except WorkspaceError:  # not there yet; one that cannot be reached fails again here
+                index = LanceIndex.create(uri, self.backbone.identity, fusion=fusion)
         elif self.read_only:
             raise WorkspaceError(f"{self.path} has no index yet, and cannot be written to make one")
         else:
@@ -244,12 +250,11 @@ class Workspace:
         reports = []
         for source in opened:
             label = scrub(os.path.abspath(source.path))
+            seen: set[str] = set()
             report = ingest(
                 self.store,
                 self.backbone,
-                self._passages(source, label, prefix),
-                remove_missing=True,
-                sources=[label],
+                self._passages(source, label, prefix, seen),
                 progress=None if progress is None else partial(progress, str(source.path)),
                 deadline=deadline,
             )
@@ -260,7 +265,7 @@ class Workspace:
                     added=report.added,
                     replaced=report.replaced,
                     unchanged=report.unchanged,
-                    removed=report.removed,
+                    removed=self._remove_gone(source, label, prefix, seen),
                     skipped=(
                         *(str(skipped) for skipped in source.skipped),
                         *(f"{id}: no text" for id in report.blank),
@@ -270,7 +275,9 @@ class Workspace:
             )
         return reports
 
-    def _passages(self, source: Source, label: str, prefix: str) -> Iterator[Passage]:
+    def _passages(
+        self, source: Source, label: str, prefix: str, seen: set[str]
+    ) -> Iterator[Passage]:
         """A source's passages, refusing an id that another source has given to the index."""
         store = self.store
         foreign = set(store.ids())
@@ -279,17 +286,41 @@ class Workspace:
         cut = self.settings.passages
         for passage in passages(source, cut.size, cut.overlap):
             id = f"{prefix}{passage.id}"
-            if id in foreign:
+            if id in foreign and (other := self._source_of(id)):
                 raise InputError(
-                    f"{source.path}: the id {id!r} is in the index already, from another source; "
+                    f"{source.path}: the id {id!r} is in the index already, from {other}; "
                     "give this one a prefix (--prefix NAME/)"
                 )
+            if passage.text.strip():
+                seen.add(id)
             yield replace(
                 passage,
                 id=id,
                 document=f"{prefix}{passage.document}",
                 metadata={**passage.metadata, "source": label},
             )
+
+    def _source_of(self, id: str) -> str | None:
+        """Where a passage came from, or None if that is gone: then its documents have been moved."""
+        (passage,) = self.store.get([id])
+        source = str(passage.metadata.get("source", "elsewhere"))
+        return source if source == "elsewhere" or os.path.exists(source) else None
+
+    def _remove_gone(self, source: Source, label: str, prefix: str, seen: set[str]) -> int:
+        """Delete what this source no longer holds; returns how many passages.
+
+        What is there but could not be read this time is no reason to forget it.
+        """
+        gone = [id for id in self.store.ids(where={"source": label}) if id not in seen]
+        unread = tuple(
+            f"{prefix}{skipped.path}" for skipped in source.skipped if skipped.reason != EMPTY
+        )
+        folders = tuple(f"{path}/" for path in unread)
+        return self.store.delete(
+            passage.id
+            for passage in self.store.get(gone)
+            if passage.document not in unread and not passage.document.startswith(folders)
+        )
 
     def search(self, question: str, k: int = 10, *, where: Where | None = None) -> list[Hit]:
         """The passages found for a question, without reading them."""

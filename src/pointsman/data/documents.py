@@ -17,6 +17,9 @@ from pointsman.errors import InputError
 from pointsman.text import scrub
 from pointsman.types import Document
 
+EMPTY = "empty"
+"""Why a file without text is skipped: it was read, unlike with the other reasons."""
+
 TEXT_SUFFIXES = frozenset({".txt"})
 MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
 
@@ -111,7 +114,7 @@ def read_document(path: str | Path, root: str | Path | None = None) -> Document 
     text, encoding = decoded
     text = scrub(text.replace("\r\n", "\n").replace("\r", "\n"))
     if not text.strip():
-        return Skipped(id, "empty")
+        return Skipped(id, EMPTY)
     title = (_heading(text) if is_markdown(path) else "") or scrub(path.stem)
     metadata = {"path": scrub(os.path.abspath(path)), "source": scrub(os.path.abspath(source))}
     if encoding:
