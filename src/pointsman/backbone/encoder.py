@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pointsman.backbone.batching import length_buckets
 from pointsman.backbone.device import choose_device, choose_dtype
 from pointsman.backbone.flops import Shape
-from pointsman.backbone.layout import Layout, read_layout
+from pointsman.backbone.layout import Layout, position_limit, read_layout
 from pointsman.backbone.lora import AdapterHooks, LoraAdapter, read_safetensors
 from pointsman.backbone.pairs import TokenBatch, Window, collate, make_windows
 from pointsman.backbone.pooling import pool
@@ -219,7 +219,8 @@ class Backbone:
         self, pairs: Sequence[tuple[str, str]], max_length: int = 384, overlap: int = 128
     ) -> list[Window]:
         """(question, passage) pairs as windows of token ids; see `make_windows`."""
-        limit = int(getattr(self.model.config, "max_position_embeddings", max_length) or max_length)
+        config: Any = self.model.config
+        limit = position_limit(config.model_type, getattr(config, "max_position_embeddings", None))
         return make_windows(self.tokenizer, pairs, min(max_length, limit), overlap)
 
     def tokens(

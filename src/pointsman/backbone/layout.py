@@ -92,13 +92,18 @@ def _pooling(folder: Path) -> tuple[str, ...]:
     return modes
 
 
+def position_limit(model_type: str | None, embeddings: int | None) -> int:
+    """How many tokens the base has positions for."""
+    # RoBERTa and its kin count positions from the padding id on.
+    offset = 2 if model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
+    return int(embeddings or 512) - offset
+
+
 def _max_length(folder: Path, transformer: Mapping[str, Any]) -> int:
     config = _json(folder / "config.json", default=None)
     if config is None:
         raise ModelError(f"{folder}: no config.json, so this is not a model directory")
-    positions = int(config.get("max_position_embeddings") or 512)
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        positions -= 2  # these count positions from the padding id on
+    positions = position_limit(config.get("model_type"), config.get("max_position_embeddings"))
     given = transformer.get("max_seq_length")
     if given is None:
         given = _json(folder / "tokenizer_config.json", default={}).get("model_max_length")

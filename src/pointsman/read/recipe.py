@@ -18,7 +18,7 @@ from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.reading import exact_match, score_reading
 from pointsman.read.card import reader_card
-from pointsman.read.confidence import Calibration, features, fit
+from pointsman.read.confidence import UNCALIBRATED, Calibration, features, fit
 from pointsman.read.examples import confusable_contexts
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import KIND, ReaderSettings, SpanReader
@@ -135,10 +135,15 @@ def calibrate(
     x, right = calibration_data(asked, readings)
     half = np.arange(len(right)) // 2 % 2 == 0
     crossed = np.empty(len(right))
-    crossed[half] = fit(x[~half], right[~half]).apply(x[half])
-    crossed[~half] = fit(x[half], right[half]).apply(x[~half])
     raw = np.array([r.spans[0].probability if r.spans else 0.0 for r in readings])
-    return fit(x, right), {
+    try:
+        crossed[half] = fit(x[~half], right[~half]).apply(x[half])
+        crossed[~half] = fit(x[half], right[half]).apply(x[~half])
+        calibration = fit(x, right)
+    except ValueError:
+        # Too few dev questions, or all of one kind: hours of training are not thrown away for that.
+        calibration, crossed = UNCALIBRATED, raw
+    return calibration, {
         "questions": float(len(right)),
         "ece_uncalibrated": ece(raw, right),
         "ece_cross_fitted": ece(crossed, right),
