@@ -95,7 +95,10 @@ def save_specialist(
             json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         (aside / CARD_FILE).write_text(specialist.card, encoding="utf-8")
+        # What mkdtemp and safetensors make is for its owner alone; a specialist is to be shared.
         aside.chmod(0o755)
+        for file in aside.iterdir():
+            file.chmod(0o644)
         if folder.exists():
             retired = folder.with_name(f".{folder.name}-retired")
             shutil.rmtree(retired, ignore_errors=True)

@@ -55,7 +55,7 @@ def run(
 ) -> Report:
     """Answer a SQuAD file's questions from all its paragraphs, for each mode and number of passages.
 
-    The last mode and number are asked once more without the passages that hold an answer: what
+    The first mode and number are asked once more without the passages that hold an answer: what
     confidence below which to abstain costs and saves.
 
     Of a test bed: the questions of squad-articles in `split`, the paragraphs of the whole set. The
@@ -72,6 +72,7 @@ def run(
         raise InputError(f"{collection}: does not hold the question {missing[0]!r} of {questions}")
     rows: list[list[Cell]] = []
     calibration: list[list[Cell]] = []
+    abstention: Table | None = None
     with (
         tempfile.TemporaryDirectory(prefix="pointsman-") as directory,
         LanceIndex.create(directory, reader.backbone.identity, fusion=fusion) as index,
@@ -85,10 +86,14 @@ def run(
                 result, confidences = _rows(name, examples, answers, gold, seed)
                 rows.append(result)
                 calibration.append(confidences)
-        silent_confidence = _confidence_without_answer(pipeline, examples, gold, k, show)
+                if abstention is None:
+                    abstention = _abstention(
+                        name,
+                        np.array([answer.confidence for answer in answers]),
+                        score_reading(_predictions(examples, answers), examples).em,
+                        _confidence_without_answer(pipeline, examples, gold, k, show),
+                    )
         documents = len(index)
-    confidence = np.array([answer.confidence for answer in answers])
-    right = score_reading(_predictions(examples, answers), examples).em
     show("the right paragraph given", 0, len(examples))
     own = score(examples, read_own_context(reader, examples))
     rows.append(
@@ -129,7 +134,7 @@ def run(
             ],
             calibration,
         ),
-        _abstention(name, confidence, right, silent_confidence),
+        *([] if abstention is None else [abstention]),
     )
     return Report(tables, {"split": split, "fusion": fusion or Fusion(), "candidates": candidates})
 
