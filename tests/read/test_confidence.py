@@ -17,19 +17,30 @@ def answers(seed: int, n: int = 400) -> tuple[Floats, Floats]:
     """Features of n answers and whether they were right, by a known law."""
     rng = np.random.default_rng(seed)
     probability = 1 / (1 + np.exp(-rng.normal(0, 2, n)))
-    x = features(probability, rng.normal(3, 4, n), rng.choice([1.0, 3.0, 5.0, 10.0], n))
-    z = x @ np.array([0.6, 0.1, -0.4]) - 0.3
+    no_answer = (1 - probability) * rng.random(n)
+    passages = rng.choice([1.0, 3.0, 5.0, 10.0], n)
+    x = features(probability, no_answer, passages, rng.integers(1, 60, n).astype(np.float64))
+    z = x @ np.array([0.3, 0.6, 0.1, -0.4, -0.2]) - 0.3
     return x, (rng.random(n) < 1 / (1 + np.exp(-z))).astype(np.float64)
 
 
 def test_features_by_hand() -> None:
-    x = features(np.array([0.5, 0.75]), np.array([2.0, 99.0]), np.array([1.0, 5.0]))
-    assert x[0] == pytest.approx([0.0, 2.0, 0.0])
-    assert x[1] == pytest.approx([np.log(3), 20.0, np.log(5)])
+    x = features(
+        np.array([0.5, 0.6]), np.array([0.0, 0.2]), np.array([1.0, 5.0]), np.array([0.0, 6.0])
+    )
+    assert x[0, :2] == pytest.approx([0.0, 0.0])
+    assert x[0, 3:] == pytest.approx([0.0, 0.0])
+    # 0.6 of 0.8 is 3/4; odds 3/2, 3 and 4.
+    assert x[1] == pytest.approx(np.log([1.5, 3.0, 4.0, 5.0, 7.0]))
 
 
 def test_features_of_certainty_and_of_nothing_are_finite() -> None:
-    x = features(np.array([0.0, 1.0]), np.array([-np.inf, np.inf]), np.array([0.0, 1.0]))
+    x = features(
+        np.array([0.0, 1.0, 0.0]),
+        np.array([1.0, 0.0, 0.0]),
+        np.array([0.0, 1.0, 1.0]),
+        np.array([0.0, 1e6, 3.0]),
+    )
     assert np.isfinite(x).all()
     assert x[0, 0] == pytest.approx(-x[1, 0])
 
@@ -37,8 +48,9 @@ def test_features_of_certainty_and_of_nothing_are_finite() -> None:
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_likelier_is_never_less_confident(one: float, other: float) -> None:
     low, high = sorted((one, other))
-    calibration = Calibration((0.7, 0.1, -0.2), 0.3)
-    x = features(np.array([low, high]), np.array([1.0, 1.0]), np.array([3.0, 3.0]))
+    calibration = Calibration((0.1, 0.7, 0.1, -0.2, -0.3), 0.3)
+    both = np.array([3.0, 3.0])
+    x = features(np.array([low, high]), np.array([0.0, 0.0]), both, both)
     confidence = calibration.apply(x)
     assert confidence[0] <= confidence[1]
     assert ((confidence > 0) & (confidence < 1)).all()
@@ -46,7 +58,8 @@ def test_likelier_is_never_less_confident(one: float, other: float) -> None:
 
 def test_uncalibrated_is_the_probability_itself() -> None:
     given_ = np.array([0.001, 0.2, 0.5, 0.9])
-    x = features(given_, np.array([9.0, -3.0, 0.0, 1.0]), np.array([1.0, 2.0, 3.0, 10.0]))
+    passages = np.array([1.0, 2.0, 3.0, 10.0])
+    x = features(given_, np.array([0.9, 0.1, 0.0, 0.05]), passages, np.array([9.0, 1.0, 3.0, 70.0]))
     assert UNCALIBRATED.apply(x) == pytest.approx(given_)
 
 
@@ -82,11 +95,11 @@ def test_answers_that_a_line_separates() -> None:
 
 def test_a_feature_that_never_changes() -> None:
     x, right = answers(5)
-    x[:, 2] = 0.0  # one passage each
-    assert fit(x, right).weights[2] == pytest.approx(0, abs=1e-6)
+    x[:, 3] = 0.0  # one passage each
+    assert fit(x, right).weights[3] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("right", [[], [1.0, 1.0, 1.0], [0.0, 0.0]])
 def test_nothing_to_fit(right: list[float]) -> None:
     with pytest.raises(ValueError, match="both right and wrong answers"):
-        fit(np.zeros((len(right), 3)), np.array(right))
+        fit(np.zeros((len(right), 5)), np.array(right))

@@ -204,7 +204,7 @@ def test_a_reader_learned_from_nothing(tiny: Backbone, tmp_path: Path) -> None:
     assert f1(trained, colour_questions(30, seed=1)) > 0.6
     assert np.array_equal(tiny.encode(["alpha"]), base)
 
-    calibration = Calibration((0.5, 0.1, -0.2), 0.25)
+    calibration = Calibration((0.1, 0.5, 0.1, -0.2, -0.1), 0.25)
     folder = tmp_path / "shelf" / "reader-tiny"
     save_reader(
         task,

@@ -9,32 +9,53 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+FEATURES = 5
 
-def features(probability: Floats, best: Floats, passages: Floats) -> Floats:
-    """What confidence is read from, [n, 3].
 
-    The logit of the best answer's joint probability, its log-odds against silence (clipped), and
-    the logarithm of the number of passages, since more of them make the best of them look better.
+def features(
+    probability: Floats, no_answer: Floats, passages: Floats, characters: Floats
+) -> Floats:
+    """What confidence is read from, [n, 5].
+
+    `probability` is the best span's joint probability and `no_answer` that of silence. Their ratio
+    splits in two: whether there is an answer at all, 1 - P(no answer), and whether this is it,
+    P(span) / (1 - P(no answer)); a reader is trained differently for the two, and is
+    over-confident in different ways. Logits of all three, then the logarithms of the number of
+    passages, since more of them make the best of them look better, and of the span's characters,
+    since long spans are seldom exact.
     """
-    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
-    logit = np.log(clipped) - np.log1p(-clipped)
-    return np.stack([logit, np.clip(best, -20, 20), np.log(np.maximum(passages, 1))], axis=1)
+    answerable = 1 - no_answer
+    share = probability / np.maximum(answerable, 1e-9)
+    return np.stack(
+        [
+            _logit(probability),
+            _logit(share),
+            _logit(answerable),
+            np.log(np.maximum(passages, 1)),
+            np.log1p(characters),
+        ],
+        axis=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Logistic calibration (Platt scaling over three features): P(right) = σ(w · x + b)."""
+    """Logistic calibration (Platt scaling over several features): P(right) = σ(w · x + b)."""
 
     weights: tuple[float, ...]
     bias: float
 
+    def __post_init__(self) -> None:
+        if len(self.weights) != FEATURES:
+            raise ValueError(f"{len(self.weights)} calibration weights for {FEATURES} features")
+
     def apply(self, x: Floats) -> Floats:
-        """Confidence [n] in (0, 1) for features [n, 3]."""
+        """Confidence [n] in (0, 1) for features [n, 5]."""
         z: Floats = x @ np.asarray(self.weights) + self.bias
         return np.asarray(1 / (1 + np.exp(-np.clip(z, -30, 30))), dtype=np.float64)
 
 
-UNCALIBRATED = Calibration(weights=(1.0, 0.0, 0.0), bias=0.0)
+UNCALIBRATED = Calibration(weights=(1.0, 0.0, 0.0, 0.0, 0.0), bias=0.0)
 """Confidence is the joint probability itself."""
 
 
@@ -57,3 +78,8 @@ def fit(x: Floats, right: Floats, penalty: float = 1e-2, steps: int = 50) -> Cal
         if np.abs(step).max() < 1e-8:
             break
     return Calibration(weights=tuple(float(v) for v in w[:-1]), bias=float(w[-1]))
+
+
+def _logit(probability: Floats) -> Floats:
+    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped), dtype=np.float64)

@@ -187,8 +187,9 @@ class SpanReader:
         )
         x = features(
             np.asarray([spans[0].probability]),
-            np.asarray([spans[0].score]),
+            np.asarray([no_answer]),
             np.asarray([len(passages)], dtype=np.float64),
+            np.asarray([len(spans[0].text)], dtype=np.float64),
         )
         confidence = float(self.settings.calibration.apply(x)[0])
         return Reading(spans=spans, no_answer=no_answer, confidence=confidence)

@@ -39,7 +39,7 @@ class Recipe:
     batch_size: int = 32
     unanswerable: float = 0.3
     dev_questions: int = 800
-    calibration_questions: int = 1500
+    calibration_questions: int = 1000
     settings: ReaderSettings = field(default_factory=ReaderSettings)
     plan: Plan = field(
         default_factory=lambda: Plan(measure="f1", epochs=4, learning_rate=1.5e-3, evaluations=2)
@@ -153,12 +153,13 @@ def calibrate(
 def calibration_data(
     asked: Sequence[Settings], readings: Sequence[Reading]
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Features [n, 3] of the best spans and whether each is an exact match [n]."""
+    """Features [n, 5] of the best spans and whether each is an exact match [n]."""
     best = [reading.spans[0] if reading.spans else None for reading in readings]
     x = features(
         np.array([span.probability if span else 0.0 for span in best]),
-        np.array([span.score if span else -20.0 for span in best]),
+        np.array([reading.no_answer for reading in readings]),
         np.array([len(a.passages) for a in asked], dtype=np.float64),
+        np.array([len(span.text) if span else 0 for span in best], dtype=np.float64),
     )
     right = [
         exact_match(span.text if span else "", a.answers)
