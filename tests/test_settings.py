@@ -45,7 +45,7 @@ def test_flag_before_environment_before_file_before_default(file: Path) -> None:
     assert settings.search.candidates == 50  # flag
     assert settings.search.mode == "bm25"  # environment
     assert settings.price == 0.25  # file: a flag of None is none
-    assert settings.search.fusion == "rrf"  # default, in a section that the file has
+    assert settings.search.fusion == "weighted"  # default, in a section that the file has
     assert settings.read == Settings().read
 
 

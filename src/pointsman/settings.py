@@ -51,7 +51,7 @@ class SearchSettings(_Section):
 
     mode: Literal["hybrid", "dense", "bm25"] = "hybrid"
     candidates: int = Field(20, ge=1, le=10_000)
-    fusion: Literal["rrf", "weighted"] = "rrf"
+    fusion: Literal["rrf", "weighted"] = "weighted"
     dense_weight: float = Field(0.5, ge=0, le=1)
 
 
