@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from pointsman.cli.output import duration
 from pointsman.trace import Trace, shorten
-from pointsman.types import Answer
 
-# A full stop ends a sentence where a word of three letters or a digit stands before it ("St." does
-# not) and no small letter comes after; so does an empty line. Chinese and Japanese put no space.
+if TYPE_CHECKING:
+    from pointsman.types import Answer
+
+# A full stop ends a sentence unless the word before it has one or two letters and a capital ("St.",
+# "J.") or dots of its own ("e.g."), or a small letter follows; so does an empty line. Chinese and
+# Japanese put no space.
 _SENTENCE_END = re.compile(
-    r"(?:(?<=\w\w\w[.!?])|(?<=\d[.!?]))\s+(?=[^a-z\s])|(?<=[。！？])\s*|\n\s*\n"
+    r"(?<!\b[A-Z]\.)(?<!\b[A-Z]\w\.)(?<!\.\w\.)(?:(?<=[.!?])|(?<=[.!?][\"”’)]))\s+(?=[^a-z\s])"
+    r"|(?<=[。！？])\s*|\n\s*\n"
 )
 _LONGEST = 320
 

@@ -12,7 +12,7 @@ import typer
 from pointsman.cli.answers import answer_lines
 from pointsman.cli.failures import report
 from pointsman.cli.options import Json, Mode, Space
-from pointsman.cli.output import Output
+from pointsman.cli.output import Output, counted
 from pointsman.deadline import Deadline
 from pointsman.errors import PointsmanError
 
@@ -111,7 +111,8 @@ def ask(
             try:
                 given = answer(text)
             except PointsmanError as error:
-                failed = failed or report(error, as_json=json)
+                code = report(error, as_json=json)
+                failed = failed or code
                 continue
             _show(given, output, trace)
             output.line(given.as_dict())
@@ -153,7 +154,7 @@ def _questions(workspace: Workspace, output: Output) -> Iterator[str]:
         return
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives `input` its arrow keys; Windows has its own
-    output.note(f"{len(workspace.store):,} passages. An empty line or Ctrl-D ends.")
+    output.note(f"{counted(len(workspace.store), 'passage')}. An empty line or Ctrl-D ends.")
     while True:
         try:
             line = sys.stdin.readline() if output.as_json else input("\n? ")

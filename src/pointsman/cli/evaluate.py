@@ -30,7 +30,7 @@ READING_EXAMPLES = f"""
 Examples:
   pointsman evaluate reading --data dev-v2.0.json
   pointsman evaluate reading --data test-bed --limit 200
-  pointsman evaluate reading --data test-bed --reader my-space/specialists/legal
+  pointsman evaluate reading --data test-bed --reader specialists/legal
   pointsman evaluate reading --data test-bed --out results/reading
 
 {_SETS}

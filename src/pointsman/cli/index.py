@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointsman.cli.options import Json, Space
-from pointsman.cli.output import Output
+from pointsman.cli.output import Output, counted
 
 if TYPE_CHECKING:
     from pointsman.evaluate.tables import Table
@@ -59,15 +59,19 @@ def index(
             reports = workspace.index(
                 sources,
                 prefix=prefix,
-                progress=lambda source, done: working.say(f"{source}: {done:,} passages"),
+                progress=lambda source, done: working.say(f"{source}: {counted(done, 'passage')}"),
             )
             passages = len(workspace.store)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "interrupted; what was indexed until now stays, and the same command goes on from there"
         ) from None
-    output.show(table(reports).to_rich(), *_skipped(reports))
-    output.show(f"{space} holds {passages:,} passages. Next: pointsman ask {space} 'your question'")
+    shown = table(reports).to_rich()
+    shown.columns[0].overflow = "fold"  # A path that is cut is no path.
+    output.show(shown, *_skipped(reports))
+    output.show(
+        f"{space} holds {counted(passages, 'passage')}. Next: pointsman ask {space} 'your question'"
+    )
     output.document(
         {
             "workspace": str(space),

@@ -39,16 +39,16 @@ class Output:
         return self.console.no_color or self.console.color_system is None
 
     def show(self, *things: RenderableType) -> None:
-        """For people: nothing with `as_json`."""
+        """For people: nothing with `as_json`. A line of text stays one, so that it can be copied."""
         if not self.as_json:
             for thing in things:
-                self.console.print(thing)
+                self.console.print(thing, soft_wrap=isinstance(thing, str))
 
     def item(self, text: Text, prefix: str = "") -> None:
         """A text with a hanging indent as wide as the prefix: nothing with `as_json`."""
         if not self.as_json:
             # Not rich's padding, which fills every line with spaces to its end.
-            for line in text.wrap(self.console, self.console.width - len(prefix)):
+            for line in text.wrap(self.console, max(20, self.console.width - len(prefix))):
                 line.rstrip()
                 self.console.print(Text(prefix) + line)
                 prefix = " " * len(prefix)
@@ -116,6 +116,11 @@ class Working:
     ) -> None:
         if self._status is not None:
             self._status.stop()
+
+
+def counted(n: int, thing: str) -> str:
+    """1 passage, 2,067 passages."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,147 @@
+"""ask: one question, many, and a conversation."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from command_line import environment, invoke, run
+
+from pointsman.cli.ask import parse_where
+
+QUESTION = "What is the colour of alpha?"
+
+
+def test_an_answer_is_marked_in_its_source(space: Path, tiny: Mapping[str, str]) -> None:
+    result = invoke("ask", space, QUESTION, env=tiny)
+    assert result.exit_code == 0
+    assert "▸" in result.stdout
+    assert " → select 2 → reader · " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_the_trace_is_a_tree(space: Path, tiny: Mapping[str, str]) -> None:
+    result = invoke("ask", space, QUESTION, "--trace", env=tiny)
+    stages = [line.split()[1] for line in result.stdout.splitlines() if line[:2] in ("├─", "└─")]
+    assert stages == ["route", "retrieve", "grade", "select", "defer", "read"]
+
+
+def test_json_is_one_document_and_nothing_else(space: Path, tiny: Mapping[str, str]) -> None:
+    done = run("ask", space, QUESTION, "--json", env=tiny)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    answer = json.loads(done.stdout)
+    assert answer["question"] == QUESTION
+    text = answer["passage"]["text"]
+    assert text[answer["start"] : answer["end"]] == answer["text"]
+    assert [step["stage"] for step in answer["trace"]["steps"]][-1] == "read"
+
+
+def test_flags_come_before_the_environment(space: Path, tiny: Mapping[str, str]) -> None:
+    settings = {**tiny, "POINTSMAN_SEARCH__MODE": "dense", "POINTSMAN_READ__MIN_CONFIDENCE": "0"}
+    flags = ["--mode", "bm25", "--candidates", "1", "--passages", "1", "--min-confidence", "1"]
+    answer = json.loads(invoke("ask", space, QUESTION, *flags, "--json", env=settings).stdout)
+    steps = {step["stage"]: step for step in answer["trace"]["steps"]}
+    assert steps["retrieve"]["note"] == "bm25, 1 passages"
+    assert len(steps["select"]["choice"]) == 1
+    assert answer["abstained"]
+
+
+def test_where_restricts_what_is_looked_at(space: Path, tiny: Mapping[str, str]) -> None:
+    found = invoke("ask", space, QUESTION, "--where", "title=letters", "--json", env=tiny)
+    assert json.loads(found.stdout)["passage"]["document"] == "letters.txt"
+    wrong = invoke("ask", space, QUESTION, "--where", "titel=letters", env=tiny)
+    assert wrong.exit_code == 3
+    assert "'titel'" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([], None),
+        (["year=2020"], {"year": 2020}),
+        (["price=1.5", "open=true"], {"price": 1.5, "open": True}),
+        (["lang=en", "lang=de", "lang=fr"], {"lang": ["en", "de", "fr"]}),
+        (["a=b=c"], {"a": "b=c"}),
+        (["code='007'"], {"code": "007"}),
+        # What YAML takes for a date, nothing, a list or an error is text to us.
+        (["day=2020-01-01"], {"day": "2020-01-01"}),
+        (["x=", "y=null", "z=[1, 2]"], {"x": "", "y": "null", "z": "[1, 2]"}),
+        (["x={", "y=@home"], {"x": "{", "y": "@home"}),
+    ],
+)
+def test_where_reads_values_as_yaml_does(pairs: list[str], expected: object) -> None:
+    assert parse_where(pairs) == expected
+
+
+def test_a_deadline_that_passes(space: Path, tiny: Mapping[str, str]) -> None:
+    result = invoke("ask", space, QUESTION, "--deadline", "0.000001", env=tiny)
+    assert result.exit_code == 8
+    assert "the deadline passed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [("   ", "the question is empty"), ("why " * 25_000, "has 99,999 characters")],
+)
+def test_a_question_that_cannot_be_asked(
+    question: str, said: str, space: Path, tiny: Mapping[str, str]
+) -> None:
+    result = invoke("ask", space, question.rstrip() or question, env=tiny)
+    assert result.exit_code == 3
+    assert said in result.stderr
+
+
+def test_nothing_indexed(tmp_path: Path, tiny: Mapping[str, str]) -> None:
+    invoke("init", tmp_path / "space")
+    result = invoke("ask", tmp_path / "space", QUESTION, env=tiny)
+    assert result.exit_code == 3
+    assert "the index is empty" in result.stderr
+
+
+def test_questions_from_a_pipe_are_json_lines_and_one_error_stops_nothing(
+    space: Path, tiny: Mapping[str, str]
+) -> None:
+    asked = f"{QUESTION}\n\n  \n{'x' * 20_000}\nWhat follows beta?\n\x00\ufffd\nשלום?"
+    done = run("ask", space, "--json", stdin=asked, env=tiny)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [a["question"] for a in answers] == [QUESTION, "What follows beta?", "שלום?"]
+    errors = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [error["exit_code"] for error in errors] == [3, 3]
+    assert done.returncode == 3
+
+
+def test_questions_from_a_pipe_for_people(space: Path, tiny: Mapping[str, str]) -> None:
+    result = invoke("ask", space, env=tiny, stdin=f"{QUESTION}\nWhat follows beta?\n")
+    assert result.exit_code == 0
+    assert result.stdout.count("route base") == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
+def test_a_conversation_ends_with_an_empty_line(space: Path, tiny: Mapping[str, str]) -> None:
+    import pty
+    import subprocess
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pointsman", "ask", str(space)],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=environment(**tiny),
+    )
+    os.close(theirs)
+    # The second cannot be answered; that does not end the conversation.
+    os.write(ours, b"What is the colour of alpha?\n\x00\nWhat follows beta?\n\n")
+    stdout, stderr = process.communicate(timeout=120)
+    os.close(ours)
+    assert process.returncode == 0
+    assert stdout.count("route base") == 2
+    assert "2 passages. An empty line or Ctrl-D ends." in stderr
+    assert "error: the question is empty" in stderr
