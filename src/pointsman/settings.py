@@ -56,12 +56,16 @@ class SearchSettings(_Section):
 
 
 class ReadSettings(_Section):
-    """How answers are read. `reader` is "default", a path, or a name under the specialists."""
+    """How answers are read. `reader` is "default", a path, or a name under the specialists.
+
+    Below `min_confidence` there is no answer. The default keeps 98 % of the right answers on dev and
+    is silent on half of the questions that have none there (results/answering-dev.md).
+    """
 
     reader: str = "default"
     passages: int = Field(5, ge=1, le=1_000)
     n_best: int = Field(3, ge=1, le=100)
-    min_confidence: float = Field(0.1, ge=0, le=1)
+    min_confidence: float = Field(0.2, ge=0, le=1)
 
 
 class Settings(_Section):
