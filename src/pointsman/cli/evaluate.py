@@ -237,7 +237,9 @@ def _evaluate(
     provenance = Provenance.collect(["pointsman", *(context.obj or ())], seed, started)
     files = () if out is None else write_result(out, report.tables, provenance, report.details)
     for table in report.tables:
-        output.show(table.to_rich(), "")
+        shown = table.to_rich()
+        shown.columns[0].no_wrap = True  # Names stay whole; there is a space to break intervals at.
+        output.show(shown, "")
     output.show(*(f"Written: {file}" for file in files))
     output.document(
         {
