@@ -227,11 +227,13 @@ def test_what_could_not_be_used_is_reported(space: Workspace, notes: Path) -> No
     assert any("picture.txt" in line and "binary" in line for line in report.skipped)
 
 
-def test_a_title_without_text_is_reported_and_not_stored(space: Workspace, tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "c", {"a": ("Title", ""), "b": ("", "text")})
+def test_a_title_without_text_is_found_by_its_title(space: Workspace, tmp_path: Path) -> None:
+    # Catalogues hold many documents of which nothing but the title is known.
+    corpus = write_corpus(tmp_path / "c", {"a": ("Ferns of Norway", ""), "b": ("", "text")})
     [report] = space.index([corpus])
-    assert counts(report) == (1, 0, 0, 0)
-    assert "a: no text" in report.skipped
+    assert counts(report) == (2, 0, 0, 0)
+    assert space.search("Norwegian ferns", 1)[0].passage.id == "a"
+    assert counts(space.index([corpus])[0]) == (0, 0, 2, 0)
 
 
 def test_ids_of_another_source_are_refused_and_taken_with_a_prefix(

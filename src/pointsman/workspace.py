@@ -291,7 +291,7 @@ class Workspace:
                     f"{source.path}: the id {id!r} is in the index already, from {other}; "
                     "give this one a prefix (--prefix NAME/)"
                 )
-            if passage.text.strip():
+            if passage.content.strip():
                 seen.add(id)
             yield replace(
                 passage,

@@ -167,7 +167,9 @@ def test_a_deadline_that_has_passed(reader: SpanReader) -> None:
 def test_confidence_is_the_calibrations_word(reader: SpanReader) -> None:
     (plain,) = reader.read([QUESTION], [ALL])
     assert plain.confidence == pytest.approx(plain.spans[0].probability, abs=1e-6)
-    (other,) = reader.calibrated(Calibration((0.0, 0.0, 0.0, 1.0, 0.0), 0.0)).read([QUESTION], [ALL])
+    (other,) = reader.calibrated(Calibration((0.0, 0.0, 0.0, 1.0, 0.0), 0.0)).read(
+        [QUESTION], [ALL]
+    )
     # σ(ln 5) = 5 / 6 for five passages.
     assert other.confidence == pytest.approx(5 / 6)
     assert other.spans == plain.spans
@@ -192,7 +194,9 @@ def specialist(tiny: Backbone, reader: SpanReader) -> Specialist:
 
 
 def test_settings_survive_the_disk(tmp_path: Path, tiny: Backbone, reader: SpanReader) -> None:
-    settings = replace(reader.settings, calibration=Calibration((0.5, 0.25, -1.0, 0.5, 0.75), 0.125))
+    settings = replace(
+        reader.settings, calibration=Calibration((0.5, 0.25, -1.0, 0.5, 0.75), 0.125)
+    )
     save_specialist(replace(specialist(tiny, reader), settings=settings.record()), tmp_path / "r")
     loaded = SpanReader.load(tiny, tmp_path / "r")
     try:

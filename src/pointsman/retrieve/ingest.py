@@ -56,7 +56,8 @@ def ingest(
 
     A passage that is stored already with the same text, place and metadata is not encoded again, so
     a second run over the same documents is quick, and a run that was stopped goes on where it was.
-    Blank passages are reported and not stored. With `upsert=False` a changed passage is an
+    Blank passages, without text and title, are
+    reported and not stored. With `upsert=False` a changed passage is an
     InputError instead of a replacement.
 
     With `remove_missing`, once the stream has ended, stored passages are deleted whose metadata
@@ -84,8 +85,8 @@ def ingest(
             if again is not None:
                 raise InputError(f"id {again!r} comes twice in the passages; ids must be unique")
             covered.update(p.metadata["source"] for p in batch if "source" in p.metadata)
-            blank.extend(passage.id for passage in batch if not passage.text.strip())
-            full = [passage for passage in batch if passage.text.strip()]
+            blank.extend(passage.id for passage in batch if not passage.content.strip())
+            full = [passage for passage in batch if passage.content.strip()]
             seen.update(passage.id for passage in full)
             stored = index.fingerprints([passage.id for passage in full])
             changed = [p for p in full if stored.get(p.id) != fingerprint(p)]
