@@ -263,8 +263,10 @@ def test_text_from_anywhere(tiny: Backbone) -> None:
     vectors = tiny.encode(odd)
     assert np.isfinite(vectors).all()
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    # A character that means nothing does not move its neighbours.
-    assert np.array_equal(*tiny.encode(["\x00 alpha", "\ufffd alpha"]))
+    # A character that means nothing does not move its neighbours (rows of a batch may go through
+    # different threads, which sum in different orders).
+    one, other = tiny.encode(["\x00 alpha", "\ufffd alpha"])
+    assert np.allclose(one, other, atol=1e-6)
 
 
 def test_a_deadline_that_has_passed(tiny: Backbone) -> None:

@@ -37,7 +37,8 @@ def test_demo_for_people(tmp_path: Path, tiny: Mapping[str, str]) -> None:
     result = invoke("demo", "--keep", tmp_path / "kept", env=tiny)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
+    # A path is as long as it is.
+    assert not [line for line in lines if len(line) > 80 and str(tmp_path) not in line]
     assert sum(line.strip().startswith("route base → retrieve") for line in lines) == 12
     assert sum(line.strip()[:1] in "✓✗" for line in lines if line.startswith("    ")) == 12
     assert any(" of 12 right, in " in line for line in lines)
