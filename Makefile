@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev ## the tests that need no data
 	@$(PYTEST) -m "not data"
 
 test-data: data-is-there $(VENV)/.installed-dev ## the tests on real data: make test-data DATA=DIR
-	@$(PYTEST) -m data --data "$(DATA)"
+	@$(PYTEST) -m data --data="$(DATA)"
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	@$(BIN)/ruff check .
