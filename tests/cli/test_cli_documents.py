@@ -158,7 +158,8 @@ def test_ctrl_c_leaves_an_index_that_the_same_command_completes(
     tmp_path: Path, tiny: Mapping[str, str]
 ) -> None:
     corpus, space = tmp_path / "corpus.jsonl", tmp_path / "space"
-    documents = 4_000
+    # So many that the signal comes long before the end, also on a fast machine.
+    documents = 16_000
     words = "alpha beta gamma delta epsilon zeta eta theta iota kappa"
     corpus.write_text(
         "".join(
