@@ -66,12 +66,7 @@ def save_specialist(
     """
     from safetensors.torch import save_file
 
-    if folder.is_file() or (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / SPECIALIST_FILE).is_file()
-    ):
-        raise SpecialistError(
-            f"{folder}: is there and is not a specialist, so it is not replaced; name another place"
-        )
+    check_replaceable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -109,6 +104,16 @@ def save_specialist(
             os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise SpecialistError where something other than a specialist would be overwritten."""
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / SPECIALIST_FILE).is_file()
+    ):
+        raise SpecialistError(
+            f"{folder}: is there and is not a specialist, so it is not replaced; name another place"
+        )
 
 
 def load_specialist(folder: Path, kind: str | None = None) -> Specialist:

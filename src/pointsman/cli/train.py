@@ -17,7 +17,7 @@ import typer
 from pointsman.cli.options import BackboneName, Json
 from pointsman.cli.output import Output, Working, duration
 from pointsman.cli.places import cache_directory, can_be_written
-from pointsman.errors import InputError, ReadOnlyError, SpecialistError
+from pointsman.errors import InputError, ReadOnlyError
 
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
@@ -287,14 +287,9 @@ def _some(sets: Sets, limit: int, seed: int) -> Sets:
 
 def _check_free(folder: Path) -> None:
     """What saving would refuse at the end of hours, refused now."""
-    from pointsman.backbone.specialist import SPECIALIST_FILE
+    from pointsman.backbone.specialist import check_replaceable
 
-    if folder.is_file() or (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / SPECIALIST_FILE).is_file()
-    ):
-        raise SpecialistError(
-            f"{folder}: is there and is not a specialist, so it is not replaced; name another place"
-        )
+    check_replaceable(folder)
     if not can_be_written(folder.parent):
         raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
 

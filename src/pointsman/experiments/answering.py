@@ -19,13 +19,12 @@ from pointsman.evaluate.calibration import adaptive_ece, ece, risk_coverage
 from pointsman.evaluate.reading import score_reading
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.reading import score
 from pointsman.experiments.report import Report, Show, silent
 from pointsman.grade.plain import Ungraded
 from pointsman.pipeline import Mode, Pipeline, PipelineSettings
 from pointsman.read.agent import ReaderAgent
 from pointsman.read.reader import SpanReader
-from pointsman.read.task import read_own_context
+from pointsman.read.task import read_own_context, score_readings
 from pointsman.retrieve.fusion import Fusion
 from pointsman.retrieve.ingest import ingest
 from pointsman.retrieve.lance import LanceIndex
@@ -95,7 +94,7 @@ def run(
                     )
         documents = len(index)
     show("the right paragraph given", 0, len(examples))
-    own = score(examples, read_own_context(reader, examples))
+    own = score_readings(examples, read_own_context(reader, examples))
     rows.append(
         [
             "the right paragraph given",

@@ -12,12 +12,11 @@ from pointsman.data.squad import read_squad
 from pointsman.data.testbed import READING_SETS
 from pointsman.errors import InputError
 from pointsman.evaluate.calibration import adaptive_ece, brier, ece, risk_coverage
-from pointsman.evaluate.reading import ReadingScores, score_reading
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Report, Show, silent
 from pointsman.read.reader import SpanReader
-from pointsman.read.task import read_own_context
+from pointsman.read.task import read_own_context, score_readings
 from pointsman.types import Reading, ReadingExample
 
 # What the shipped reader is reported on; policyqa is of another kind of text than any it was
@@ -47,7 +46,7 @@ def run(
         for start in range(0, len(examples), _TOGETHER):
             readings += read_own_context(reader, examples[start : start + _TOGETHER])
             show(f"{name}: reading", len(readings), len(examples))
-        scores = score(examples, readings)
+        scores = score_readings(examples, readings)
         rows.append(
             [
                 name,
@@ -117,14 +116,3 @@ def load(data: Path, sets: Sequence[str] | None, split: str) -> Mapping[str, lis
         else:
             loaded[name] = list(read_squad(data / "squad" / f"{name}-{split}.json"))
     return loaded
-
-
-def score(examples: Sequence[ReadingExample], readings: Sequence[Reading]) -> ReadingScores:
-    """EM and F1 of the best spans; a question that came twice in a file counts twice."""
-    return score_reading(
-        {
-            example.id: reading.spans[0].text if reading.spans else ""
-            for example, reading in zip(examples, readings, strict=True)
-        },
-        examples,
-    )

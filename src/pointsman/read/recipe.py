@@ -16,13 +16,13 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
 from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.evaluate.calibration import ece
-from pointsman.evaluate.reading import exact_match, score_reading
+from pointsman.evaluate.reading import exact_match
 from pointsman.read.card import reader_card
 from pointsman.read.confidence import UNCALIBRATED, Calibration, features, fit
 from pointsman.read.examples import confusable_contexts
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import KIND, ReaderSettings, SpanReader
-from pointsman.read.task import ReaderData, ReaderTask, read_own_context
+from pointsman.read.task import ReaderData, ReaderTask, read_own_context, score_readings
 from pointsman.training.loop import Outcome, Plan, Progress, train
 from pointsman.types import FloatArray, Passage, Reading, ReadingExample
 
@@ -70,7 +70,7 @@ def train_reader(
 
     def evaluate(reader: SpanReader) -> Mapping[str, float]:
         readings = read_own_context(reader, watched)
-        scores = score_reading(_best_texts(watched, readings), watched)
+        scores = score_readings(watched, readings)
         return {"em": 100 * scores.mean_em, "f1": 100 * scores.mean_f1}
 
     generator = torch.Generator().manual_seed(recipe.plan.seed)
@@ -259,13 +259,6 @@ def save_reader(
         card=card,
     )
     save_specialist(specialist, folder)
-
-
-def _best_texts(examples: Sequence[ReadingExample], readings: Sequence[Reading]) -> dict[str, str]:
-    return {
-        example.id: reading.spans[0].text if reading.spans else ""
-        for example, reading in zip(examples, readings, strict=True)
-    }
 
 
 def _vectors(

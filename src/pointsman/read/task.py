@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.pairs import Window, collate, passage_mask
+from pointsman.evaluate.reading import ReadingScores, score_reading
 from pointsman.read.examples import epoch_examples
 from pointsman.read.head import SpanHead, choosable
 from pointsman.read.loss import span_loss
@@ -182,3 +183,14 @@ def read_own_context(
     """Read every example's own context, as reading benchmarks do."""
     passages = [[Passage(id=example.id, text=example.context)] for example in examples]
     return reader.read([example.question for example in examples], passages, n_best=n_best)
+
+
+def score_readings(
+    examples: Sequence[ReadingExample], readings: Sequence[Reading]
+) -> ReadingScores:
+    """EM and F1 of the best spans; a reading without spans says that there is no answer."""
+    best = {
+        example.id: reading.spans[0].text if reading.spans else ""
+        for example, reading in zip(examples, readings, strict=True)
+    }
+    return score_reading(best, examples)
