@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 
 def length_buckets(
     lengths: Sequence[int], max_tokens: int, max_rows: int | None = None
@@ -24,3 +27,24 @@ def length_buckets(
         batch.append(i)
     if batch:
         yield batch
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
+    """Token ids as right-padded `input_ids` and `attention_mask` [n, longest]."""
+    # Every tokenizer that we can load puts at least its special tokens into an empty text;
+    # one that does not gets a padding token, so that nothing is divided by zero.
+    longest = max(1, max(len(row) for row in rows))
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[i, : max(1, len(row))] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def pad_states(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """States [length_i, d] as [n, longest, d], zero on padding, and their mask [n, longest]."""
+    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    places = torch.arange(padded.shape[1], device=padded.device)
+    return padded, (places < lengths[:, None]).long()

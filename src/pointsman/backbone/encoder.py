@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pointsman.backbone.batching import length_buckets
+from pointsman.backbone.bank import AdapterBank
+from pointsman.backbone.batching import length_buckets, pad, pad_states
 from pointsman.backbone.device import choose_device, choose_dtype
 from pointsman.backbone.flops import Shape
 from pointsman.backbone.layout import Layout, position_limit, read_layout
-from pointsman.backbone.lora import AdapterHooks, LoraAdapter, read_safetensors
+from pointsman.backbone.lora import LoraAdapter, read_safetensors
 from pointsman.backbone.pairs import TokenBatch, Window, collate, make_windows
 from pointsman.backbone.pooling import pool
+from pointsman.backbone.split import SplitModel
 from pointsman.backbone.weights import locate
 from pointsman.deadline import Deadline
 from pointsman.errors import BackboneMismatchError, ConfigError, ModelError
@@ -34,6 +37,14 @@ CHUNK = 8_192
 _SENTENCE = "sentence_embedding"
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStates:
+    """What the first `layers` layers gave for each of n texts: `rows[i]` [length_i, d]."""
+
+    rows: tuple[Tensor, ...]
+    layers: int
 
 
 class Backbone:
@@ -57,8 +68,8 @@ class Backbone:
         self.dtype = dtype
         self._layout = layout
         self._identity = identity
-        self._hooks = AdapterHooks(model)
-        self._adapters: dict[str, LoraAdapter] = {}
+        self._bank = AdapterBank(model)
+        self._split = SplitModel(model)
         self._dense = [_dense(folder).to(device) for folder in layout.dense]
         self._batch_tokens = CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS
         config: Any = model.config
@@ -111,33 +122,28 @@ class Backbone:
     @property
     def adapters(self) -> tuple[str, ...]:
         """The names of the adapters that `encode` and `tokens` may be asked for."""
-        return tuple(self._adapters)
+        return self._bank.names
 
     def add_adapter(self, name: str, adapter: LoraAdapter, base_sha256: str | None = None) -> None:
         """Give the backbone an adapter; one of the same name is replaced.
 
         Raises BackboneMismatchError when it was trained on another base, ModelError when it does not fit.
         """
-        if base_sha256 is not None and base_sha256 != self._identity.sha256:
+        if base_sha256 is not None:
+            self.check_base(name, base_sha256)
+        self._bank.add(name, adapter)
+
+    def check_base(self, name: str, base_sha256: str) -> None:
+        """Raise BackboneMismatchError where what `name` names was trained on another base."""
+        if base_sha256 != self._identity.sha256:
             raise BackboneMismatchError(
                 f"{name} was trained on the base {base_sha256[:12]}…, "
                 f"this one is {self._identity.name} ({self._identity.sha256[:12]}…)"
             )
-        self._hooks.install(adapter)
-        self._adapters[name] = adapter.to(self.device, self.dtype)
 
     def remove_adapter(self, name: str) -> None:
         """Take an adapter away. Raises ConfigError when there is none of that name."""
-        self._adapter(name)
-        del self._adapters[name]
-
-    def _adapter(self, name: str | None) -> LoraAdapter | None:
-        if name is None:
-            return None
-        if name not in self._adapters:
-            known = ", ".join(self._adapters) or "none"
-            raise ConfigError(f"no adapter {name!r} is loaded (loaded: {known})")
-        return self._adapters[name]
+        self._bank.remove(name)
 
     # ---- sentence vectors
 
@@ -152,36 +158,100 @@ class Backbone:
     ) -> FloatArray:
         """Unit vectors [n, d] float32 of n texts, in their order.
 
-        `adapter` is one name for all texts or one a text (None: the frozen base). `prompt` is the
-        name of one of the model's own prompts ("query", "document"); a model without it embeds the
-        text as it is. `progress` is called with the number of texts done since the last call.
+        `adapter` is one name for all texts or one a text (None: the frozen base); texts of different
+        adapters share batches. `prompt` is the name of one of the model's own prompts ("query",
+        "document"); a model without it embeds the text as it is. `progress` is called with the
+        number of texts done since the last call.
         """
-        if isinstance(texts, str):
-            raise TypeError("encode takes a sequence of texts, not one string")
+        names = _one_each(adapter, texts, "texts")
         vectors = np.zeros((len(texts), self._identity.dimension), dtype=np.float32)
-        for name, rows in _groups(adapter, len(texts)):
-            with torch.inference_mode(), self._hooks.active(self._adapter(name)):
-                for start in range(0, len(rows), CHUNK):
-                    chunk = rows[start : start + CHUNK]
-                    self._encode_chunk(
-                        [texts[i] for i in chunk], chunk, vectors, prompt, progress, deadline
-                    )
+        for start in range(0, len(texts), CHUNK):
+            ids = self._ids(texts[start : start + CHUNK], prompt)
+            for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
+                if deadline is not None:
+                    deadline.check("encoding")
+                inputs = pad([ids[i] for i in batch], self._pad_id)
+                rows = [start + i for i in batch]
+                with torch.inference_mode(), self._bank.rows([names[i] for i in rows]):
+                    states = self.forward(inputs)
+                    vectors[rows] = self._sentence_vectors(states, inputs["attention_mask"])
+                if progress is not None:
+                    progress(len(batch))
         return vectors
 
-    def _encode_chunk(
+    def begin(
         self,
-        texts: list[str],
-        rows: list[int],
-        out: FloatArray,
-        prompt: str | None,
-        progress: Progress | None,
-        deadline: Deadline | None,
-    ) -> None:
+        texts: Sequence[str],
+        *,
+        layers: int | None = None,
+        prompt: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> EarlyStates:
+        """Run the texts through the lower layers only, which all adapters leave as they are.
+
+        By default as many as no adapter that is loaded changes. `finish` makes vectors of the states,
+        by whatever adapters are then chosen, in the time of the upper layers alone.
+        """
+        if layers is None:
+            layers = self.shared_layers
+        rows: list[Tensor] = [torch.empty(0)] * len(texts)
+        for start in range(0, len(texts), CHUNK):
+            ids = self._ids(texts[start : start + CHUNK], prompt)
+            for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
+                if deadline is not None:
+                    deadline.check("encoding")
+                inputs = pad([ids[i] for i in batch], self._pad_id)
+                with torch.inference_mode():
+                    states = self._split.lower(self._moved(inputs), layers)
+                for i, state in zip(batch, states, strict=True):
+                    rows[start + i] = state[: max(1, len(ids[i]))]
+        return EarlyStates(tuple(rows), layers)
+
+    def finish(
+        self,
+        states: EarlyStates,
+        adapter: str | Sequence[str | None] | None = None,
+        *,
+        deadline: Deadline | None = None,
+    ) -> FloatArray:
+        """The vectors [n, d] that `encode` gives, from the states that `begin` gave.
+
+        Raises ConfigError for an adapter that changes one of the layers that are done.
+        """
+        names = _one_each(adapter, states.rows, "texts")
+        for name in dict.fromkeys(names):
+            if name is not None and self.lowest_layer(name) < states.layers:
+                raise ConfigError(
+                    f"adapter {name!r} changes layer {self.lowest_layer(name)}, but {states.layers} "
+                    "lower layers are done; begin with fewer"
+                )
+        vectors = np.zeros((len(states.rows), self._identity.dimension), dtype=np.float32)
+        lengths = [len(row) for row in states.rows]
+        for batch in length_buckets(lengths, self._batch_tokens):
+            if deadline is not None:
+                deadline.check("encoding")
+            padded, mask = pad_states([states.rows[i] for i in batch])
+            with torch.inference_mode(), self._bank.rows([names[i] for i in batch]):
+                upper = self._split.upper(padded, mask, states.layers)
+                vectors[batch] = self._sentence_vectors(upper, mask)
+        return vectors
+
+    def lowest_layer(self, name: str) -> int:
+        """The lowest transformer layer that an adapter changes, counted from 0. Raises ConfigError."""
+        return min(self._split.layer_of(layer) for layer in self._bank.layers(name))
+
+    @property
+    def shared_layers(self) -> int:
+        """How many lower layers no adapter in the bank changes; all where there is none."""
+        lowest = (self.lowest_layer(name) for name in self._bank.names)
+        return max(0, min([self._split.layers, *lowest]))
+
+    def _ids(self, texts: Sequence[str], prompt: str | None) -> list[list[int]]:
         prefix = self._layout.prompts.get(prompt or self._layout.default_prompt or "", "")
         safe = [prefix + scrub(text) for text in texts]
         if self._layout.lower_case:
             safe = [text.lower() for text in safe]
-        ids = self.tokenizer(
+        ids: list[list[int]] = self.tokenizer(
             safe,
             truncation=True,
             max_length=self._layout.max_length,
@@ -189,29 +259,14 @@ class Backbone:
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
-        for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
-            if deadline is not None:
-                deadline.check("encoding")
-            pooled = self._pool([ids[i] for i in batch])
-            out[[rows[i] for i in batch]] = pooled.cpu().numpy()
-            if progress is not None:
-                progress(len(batch))
+        return ids
 
-    def _pool(self, rows: list[list[int]]) -> Tensor:
-        # Every tokenizer that we can load puts at least its special tokens into an empty text;
-        # one that does not gets a padding token, so that nothing is divided by zero.
-        pad = self._pad_id
-        longest = max(1, max(len(row) for row in rows))
-        input_ids = torch.full((len(rows), longest), pad, dtype=torch.long)
-        mask = torch.zeros_like(input_ids)
-        for i, row in enumerate(rows):
-            input_ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-            mask[i, : max(1, len(row))] = 1
-        states = self.forward({"input_ids": input_ids, "attention_mask": mask})
+    def _sentence_vectors(self, states: Tensor, mask: Tensor) -> FloatArray:
         vectors = pool(states, mask.to(self.device), self._layout.pooling)
         for dense in self._dense:
             vectors = dense(vectors)
-        return nn.functional.normalize(vectors, dim=-1)
+        found: FloatArray = nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+        return found
 
     # ---- token states of pairs
 
@@ -226,7 +281,7 @@ class Backbone:
     def tokens(
         self,
         pairs: Sequence[tuple[str, str]],
-        adapter: str | None = None,
+        adapter: str | Sequence[str | None] | None = None,
         *,
         max_length: int = 384,
         overlap: int = 128,
@@ -234,52 +289,60 @@ class Backbone:
     ) -> Iterator[TokenBatch]:
         """Token states of windows over (question, passage) pairs, in length-bucketed batches.
 
-        Every window comes exactly once, in no particular order: `Window.pair` says whose it is.
+        `adapter` is one name for all pairs or one a pair. Every window comes exactly once, in no
+        particular order: `Window.pair` says whose it is.
         """
+        names = _one_each(adapter, pairs, "pairs")
         windows = self.windows(pairs, max_length, overlap)
-        lora = self._adapter(adapter)
         for batch in length_buckets([len(window) for window in windows], self._batch_tokens):
             if deadline is not None:
                 deadline.check("reading")
             chosen = tuple(windows[i] for i in batch)
             inputs = collate(chosen, self._pad_id)
-            with torch.inference_mode(), self._hooks.active(lora):
+            through = [names[window.pair] for window in chosen]
+            with torch.inference_mode(), self._bank.rows(through):
                 states = self.forward(inputs)
             yield TokenBatch(chosen, states, inputs["attention_mask"].to(self.device))
 
     # ---- the forward pass itself, for training
 
-    def using(self, adapter: LoraAdapter | None) -> Any:
-        """A block in which `forward` goes through an adapter that is being trained."""
-        if adapter is not None:
-            self._hooks.install(adapter)
-        return self._hooks.active(adapter)
+    def using(self, adapter: LoraAdapter | None, dropout: float = 0.0) -> Any:
+        """A block in which `forward` goes through an adapter that is being trained, with dropout in it."""
+        return self._bank.training(adapter, dropout)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Last hidden states [n, length, d] of padded token ids, through whatever adapter is active."""
+        states: Tensor = self.model(**self._moved(inputs)).last_hidden_state
+        return states
+
+    def forward_upper(self, states: Tensor, mask: Tensor, layers: int) -> Tensor:
+        """The same from the states [n, length, d] that the first `layers` layers gave."""
+        return self._split.upper(states, mask, layers)
+
+    def _moved(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         moved = {key: value.to(self.device) for key, value in inputs.items()}
         if "token_type_ids" in moved and not getattr(self.model.config, "type_vocab_size", 0) > 1:
             del moved["token_type_ids"]
-        states: Tensor = self.model(**moved).last_hidden_state
-        return states
+        return moved
 
     @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
 
 
-def _groups(
-    adapter: str | Sequence[str | None] | None, n: int
-) -> Iterator[tuple[str | None, list[int]]]:
-    """Rows by adapter, so that each forward pass goes through one."""
+def _one_each(
+    adapter: str | Sequence[str | None] | None, items: Sequence[Any], what: str
+) -> Sequence[str | None]:
+    """An adapter's name for each item. Raises TypeError for one string in place of many."""
+    if isinstance(items, str):
+        raise TypeError("encode takes a sequence of texts, not one string")
     if adapter is None or isinstance(adapter, str):
-        if n:
-            yield adapter, list(range(n))
-        return
-    if len(adapter) != n:
-        raise ConfigError(f"{len(adapter)} adapter names for {n} texts; give one, or one a text")
-    for name in dict.fromkeys(adapter):
-        yield name, [i for i, given in enumerate(adapter) if given == name]
+        return [adapter] * len(items)
+    if len(adapter) != len(items):
+        raise ConfigError(
+            f"{len(adapter)} adapter names for {len(items)} {what}; give one, or one for each"
+        )
+    return adapter
 
 
 def _load_transformer(
