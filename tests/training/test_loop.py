@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pointsman.errors import ConfigError, ReadOnlyError
 from pointsman.training.checkpoint import checkpoints, latest_checkpoint
@@ -202,11 +205,15 @@ def test_a_leftover_from_a_crash_in_the_middle_of_a_save_is_ignored(tmp_path: Pa
 def test_one_checkpoint_is_kept_and_it_is_whole(tmp_path: Path) -> None:
     train(Regression(), PLAN, tmp_path)
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000018"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-00000018"]
+    assert {path.name for path in tmp_path.iterdir() if "tfevents" not in path.name} == {
+        "checkpoint-00000018",
+        "log.jsonl",
+    }
 
 
 @pytest.mark.parametrize(
-    ("changed", "value"), [("learning_rate", 0.2), ("epochs", 4), ("seed", 7), ("bf16", True)]
+    ("changed", "value"),
+    [("learning_rate", 0.2), ("epochs", 4), ("seed", 7), ("bf16", True), ("accumulation", 2)],
 )
 def test_another_plan_is_refused_by_name(
     tmp_path: Path, changed: str, value: float | int | bool
@@ -264,6 +271,187 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+class LateInterrupt(Regression):
+    """Ctrl-C comes after a step has drawn its dropout."""
+
+    def loss(self, batch: Tensor) -> Tensor:
+        hook, self.hook = self.hook, None
+        loss = super().loss(batch)
+        self.hook = hook
+        if hook is not None:
+            hook(self.losses - 1)
+        return loss
+
+
+class Plain(Regression):
+    """No dropout; each epoch is 10 batches of 8, or the same rows `together` in each batch."""
+
+    def __init__(self, together: int = 1) -> None:
+        super().__init__()
+        self.together = together
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(100 + epoch)
+        rows = torch.randn(80, 3, generator=generator)
+        return list(rows.split(8 * self.together))
+
+    def loss(self, batch: Tensor) -> Tensor:
+        self.losses += 1
+        return ((batch @ self.w - batch @ TRUE_WEIGHTS) ** 2).mean()
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
+    large, small = Plain(together=4), Plain()
+    # The last step of an epoch is smaller: 16 rows, two batches of 8.
+    assert [len(batch) for batch in large.batches(0)] == [32, 32, 16]
+    expected = train(large, PLAN, tmp_path / "large")
+    seen: list[Progress] = []
+    outcome = train(small, replace(PLAN, accumulation=4), tmp_path / "small", seen.append)
+    assert torch.allclose(small.w, large.w, rtol=0, atol=1e-6)
+    assert not torch.allclose(small.w, torch.zeros(3), atol=0.1)
+    assert outcome.steps == expected.steps == 9
+    assert small.losses == 30
+    assert [h["step"] for h in outcome.history] == [h["step"] for h in expected.history]
+    assert outcome.best == pytest.approx(expected.best, abs=1e-6)
+    assert [p.steps for p in seen] == [9] * 9
+    assert seen[-1].remaining == 0
+
+
+def test_accumulating_more_than_an_epoch_has(tmp_path: Path) -> None:
+    outcome = train(Plain(), replace(PLAN, accumulation=64), tmp_path)
+    assert outcome.steps == 3
+    assert [h["step"] for h in outcome.history] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("loss", "step"), [(0, 0), (3, 0), (4, 1), (5, 1), (6, 2), (11, 3)])
+@pytest.mark.parametrize("kind", [Regression, LateInterrupt])
+def test_resuming_between_two_accumulated_steps(
+    tmp_path: Path, kind: type[Regression], loss: int, step: int
+) -> None:
+    plan = replace(PLAN, accumulation=4)  # 6 batches an epoch: steps of 4 and 2
+    whole = train(Regression(), plan, tmp_path / "whole")
+    interrupted = kind(interrupt_at(loss))
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, plan, tmp_path / "run")
+    found = latest_checkpoint(tmp_path / "run")
+    assert found is not None
+    assert found.step == step
+    # The same object may go on: what half a step left in its gradients does not count.
+    interrupted.hook = None
+    assert same(whole, train(interrupted, plan, tmp_path / "run"))
+
+
+def test_ctrl_c_after_dropout_was_drawn(tmp_path: Path) -> None:
+    whole = train(Regression(), PLAN, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(LateInterrupt(interrupt_at(4)), PLAN, tmp_path / "run")
+    assert same(whole, train(Regression(), PLAN, tmp_path / "run"))
+
+
+@pytest.fixture
+def ctrl_c_in_the_optimizer() -> Iterator[None]:
+    """The signal arrives when the fourth step has moved the weights and has not been counted."""
+    steps = 0
+
+    def hook(*arguments: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    # Whoever started the tests may have ignored it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handle = register_optimizer_step_post_hook(hook)
+    yield
+    handle.remove()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_for_the_end_of_a_step(tmp_path: Path, ctrl_c_in_the_optimizer: None) -> None:
+    task = Regression()
+    with pytest.raises(KeyboardInterrupt):
+        train(task, PLAN, tmp_path / "run")
+    assert task.losses == 4
+    found = latest_checkpoint(tmp_path / "run")
+    assert found is not None
+    assert found.step == 4
+    assert torch.equal(found.parameters["w"], task.w)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    whole = train(Regression(), PLAN, tmp_path / "whole")
+    assert same(whole, train(Regression(), PLAN, tmp_path / "run"))
+
+
+def test_an_epoch_of_another_length_is_evaluated_at_its_end(tmp_path: Path) -> None:
+    class Shrinking(Regression):
+        def batches(self, epoch: int) -> list[Tensor]:
+            return super().batches(epoch)[: PER_EPOCH - 2 * epoch]
+
+    seen: list[Progress] = []
+    outcome = train(Shrinking(), PLAN, tmp_path, seen.append)
+    assert [h["step"] for h in outcome.history] == [3, 6, 8, 10, 11, 12]
+    assert all(p.remaining >= 0 for p in seen)
+
+
+def edit_checkpoint(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    file = checkpoints(folder)[0] / "state.pt"
+    fields = torch.load(file, weights_only=True)
+    edit(fields)
+    torch.save(fields, file)
+
+
+def test_a_checkpoint_from_before_a_field_existed(tmp_path: Path) -> None:
+    whole = train(Regression(), PLAN, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(interrupt_at(4)), PLAN, tmp_path / "run")
+
+    def age(fields: dict[str, Any]) -> None:
+        for name in ("processes", "fingerprint", "loss"):
+            del fields[name]
+        del fields["plan"]["accumulation"]
+        fields["generator"] = fields["generator"][0]
+
+    edit_checkpoint(tmp_path / "run", age)
+    with pytest.raises(ConfigError, match="another accumulation;"):
+        train(Regression(), replace(PLAN, accumulation=2), tmp_path / "run")
+    assert same(whole, train(Regression(), PLAN, tmp_path / "run"))
+
+
+class Marked(Regression):
+    def __init__(self, mark: str, hook: Callable[[int], None] | None = None) -> None:
+        super().__init__(hook)
+        self.mark = mark
+
+    def fingerprint(self) -> str:
+        return self.mark
+
+
+def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Marked("news", interrupt_at(4)), PLAN, tmp_path)
+    before = checkpoints(tmp_path)[0].joinpath("state.pt").read_bytes()
+    task = Marked("mail")
+    with pytest.raises(ConfigError, match=r"other data .*start afresh") as caught:
+        train(task, PLAN, tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert task.losses == 0
+    assert checkpoints(tmp_path)[0].joinpath("state.pt").read_bytes() == before
+    assert train(Marked("news"), PLAN, tmp_path).steps == 18
+
+
+@pytest.mark.parametrize(("first", "then"), [("", "news"), ("news", "")])
+def test_what_has_no_fingerprint_goes_on(tmp_path: Path, first: str, then: str) -> None:
+    def task(mark: str, hook: Callable[[int], None] | None = None) -> Regression:
+        return Marked(mark, hook) if mark else Regression(hook)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(task(first, interrupt_at(4)), PLAN, tmp_path)
+    assert train(task(then), PLAN, tmp_path).steps == 18
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.fingerprint == "news"
+
+
 def test_mixed_precision_and_back_in_one_process(tmp_path: Path) -> None:
     mixed = train(Regression(), replace(PLAN, bf16=True), tmp_path / "bf16")
     plain = train(Regression(), PLAN, tmp_path / "fp32")
@@ -293,6 +481,7 @@ def test_learning_rate_without_warm_up_starts_at_the_top() -> None:
         {"learning_rate": -1.0},
         {"evaluations": 0},
         {"patience": 0},
+        {"accumulation": 0},
         {"warmup": 1.0},
         {"warmup": -0.1},
         {"max_grad_norm": float("nan")},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pointsman.errors import ConfigError, ReadOnlyError
+from pointsman.training.plan import Plan
 
 _PREFIX = "checkpoint-"
 _FILE = "state.pt"
@@ -20,7 +21,12 @@ _FILE = "state.pt"
 
 @dataclass
 class Checkpoint:
-    """All that a run needs to go on as if it had never stopped."""
+    """All that a run needs to go on as if it had never stopped.
+
+    `batch` counts the batches of the epoch that are done with, over all processes. `generator`
+    holds each process's generators [processes, bytes]. What a file does not know of, because it was
+    written before there was such a field, has the default.
+    """
 
     plan: dict[str, Any]
     epoch: int = 0
@@ -36,11 +42,37 @@ class Checkpoint:
     parameters: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     generator: Tensor = field(default_factory=torch.get_rng_state)
+    processes: int = 1
+    fingerprint: str = ""
+    loss: float = 0.0
 
     @classmethod
-    def fresh(cls, plan: dict[str, Any]) -> Checkpoint:
+    def fresh(cls, plan: Plan, fingerprint: str = "", processes: int = 1) -> Checkpoint:
         """The state before the first step."""
-        return cls(plan)
+        return cls(asdict(plan), fingerprint=fingerprint, processes=processes)
+
+    def check(self, plan: Plan, fingerprint: str, processes: int, folder: Path) -> None:
+        """Raise ConfigError where going on from here would not be the same run."""
+        changed = [
+            known.name
+            for known in fields(plan)
+            if self.plan.get(known.name, known.default) != getattr(plan, known.name)
+        ]
+        if changed:
+            raise ConfigError(
+                f"{folder} holds a run with another {', '.join(changed)}; "
+                "go on with the same plan, or start afresh in another directory"
+            )
+        if processes != self.processes:
+            raise ConfigError(
+                f"{folder} holds a run of {self.processes} process(es), not of {processes}; "
+                f"go on with {self.processes}, or start afresh in another directory"
+            )
+        if self.fingerprint and fingerprint and fingerprint != self.fingerprint:
+            raise ConfigError(
+                f"{folder} holds a run on other data or with other settings of the task; "
+                "go on with the same ones, or start afresh in another directory"
+            )
 
     @property
     def evaluated_step(self) -> int:
@@ -68,18 +100,20 @@ class Checkpoint:
             self.stopped_early = self.bad >= patience
 
     def capture(
-        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        generator: Tensor,
     ) -> None:
-        """Copy the run's weights, optimiser and random generators into this checkpoint."""
+        """Take the run's weights, optimiser and random generators into this checkpoint."""
         self.parameters = {k: v.detach().cpu() for k, v in parameters.items()}
         self.optimizer = optimizer.state_dict()
-        # Batches are a function of the epoch, so only what draws inside a step (dropout) has state.
-        self.generator = torch.get_rng_state()
+        self.generator = generator
 
     def restore(
         self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> None:
-        """Put this checkpoint's weights, optimiser and generators back. Raises ConfigError on a misfit."""
+        """Put this checkpoint's weights and optimiser back. Raises ConfigError on a misfit."""
         ours = {name: parameter.shape for name, parameter in parameters.items()}
         if ours != {name: tensor.shape for name, tensor in self.parameters.items()}:
             raise ConfigError(
@@ -90,7 +124,10 @@ class Checkpoint:
             for name, parameter in parameters.items():
                 parameter.copy_(self.parameters[name])
         optimizer.load_state_dict(self.optimizer)
-        torch.set_rng_state(self.generator)
+
+    def generator_of(self, rank: int) -> Tensor:
+        """The state of one process's generators, as `randomness.generator_state` gave it."""
+        return self.generator.reshape(self.processes, -1)[rank]
 
 
 def save_checkpoint(state: Checkpoint, folder: Path) -> Path:
@@ -100,11 +137,16 @@ def save_checkpoint(state: Checkpoint, folder: Path) -> Path:
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        torch.save(
-            {name: getattr(state, name) for name in state.__dataclass_fields__}, aside / _FILE
-        )
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
+        with (aside / _FILE).open("wb") as file:
+            torch.save({name: getattr(state, name) for name in state.__dataclass_fields__}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if (final / _FILE).is_file():  # the same step again, now with its evaluation
+            os.replace(aside / _FILE, final / _FILE)
+            aside.rmdir()
+        else:
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(aside, final)
     except OSError as error:
         raise ReadOnlyError(
             f"{folder}: a checkpoint cannot be written ({error.strerror})"

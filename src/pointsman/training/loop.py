@@ -1,79 +1,32 @@
 """One training loop for every stage: seeded, resumable, early-stopped, with progress.
 
-It asks a task for parameters, batches, a loss and a measure, and knows nothing else of it.
+It asks a task for parameters, batches, a loss and a measure, and knows nothing else of it. Under
+`torchrun --nproc-per-node N` the same call trains on N processes at once: each takes its share of
+a step's batches, and their gradients are averaged.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointsman.errors import ConfigError
 from pointsman.training.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from pointsman.training.distributed import Processes, join
+from pointsman.training.interrupt import Interrupt
+from pointsman.training.log import Entry, RunLog
+from pointsman.training.plan import Plan, evaluation_points, learning_rate_factor
+from pointsman.training.randomness import generator_state, restore_generators, seed_everything
+from pointsman.training.task import Task, fingerprint
 
-
-class Task(Protocol):
-    """What a stage hands to the loop."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the loss is computed."""
-        ...
-
-    def parameters(self) -> Mapping[str, nn.Parameter]:
-        """The weights that are trained, by name: all that a checkpoint has to hold."""
-        ...
-
-    def batches(self, epoch: int) -> Sequence[Any]:
-        """An epoch's batches; the same epoch must give the same ones, or resuming would repeat data."""
-        ...
-
-    def loss(self, batch: Any) -> Tensor:
-        """The mean loss over a batch, a scalar."""
-        ...
-
-    def evaluate(self) -> Mapping[str, float]:
-        """Measures on dev data, higher is better; the plan names the one that decides."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to train. `measure` is the key of `Task.evaluate` that early stopping watches.
-
-    `warmup` is the share of all steps in which the learning rate rises linearly; then it falls
-    linearly to 0. `evaluations` is the number a epoch; training stops after `patience` of them
-    without a new best. `bf16` runs the forward pass in mixed precision.
-    """
-
-    measure: str
-    epochs: int = 3
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    max_grad_norm: float = 1.0
-    evaluations: int = 2
-    patience: int = 4
-    checkpoint_seconds: float = 120.0
-    seed: int = 0
-    bf16: bool = False
-
-    def __post_init__(self) -> None:
-        positive = ("epochs", "learning_rate", "max_grad_norm", "evaluations", "patience")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not 0 <= self.warmup < 1:
-            raise ConfigError(f"warmup is a share of all steps, 0 to below 1, not {self.warmup}")
+__all__ = ["Outcome", "Plan", "Progress", "Task", "learning_rate_factor", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,135 +53,185 @@ class Outcome:
     history: tuple[Mapping[str, float], ...]
 
 
-def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
-    """Linear rise over the first `warmup` share of steps, linear fall to 0 at the last."""
-    rise = max(1, math.ceil(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return max(0.0, (steps - step) / max(1, steps - rise))
+Show = Callable[[Progress], None]
 
 
-def seed_everything(seed: int) -> None:
-    """Seed every generator that a training run could draw from."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def train(
-    task: Task,
-    plan: Plan,
-    folder: Path,
-    show: Callable[[Progress], None] | None = None,
-) -> Outcome:
+def train(task: Task, plan: Plan, folder: Path, show: Show | None = None) -> Outcome:
     """Train to the end of the plan, to early stopping, or to Ctrl-C, which leaves a checkpoint.
 
-    `folder` holds the checkpoints; a run that finds one there goes on from it. Raises ConfigError
-    when that checkpoint was made with another plan.
+    `folder` holds the checkpoints, `log.jsonl`, and TensorBoard's files where that is installed; a
+    run that finds a checkpoint there goes on from it. Raises ConfigError when that checkpoint was
+    made with another plan, number of processes or fingerprint of the task.
+
+    A step takes `accumulation` batches of each process, the last one of an epoch what is left, so
+    that none is dropped or seen twice; its loss is the mean over those batches, whichever process
+    computed them. All processes return the same outcome; only the main one evaluates, writes and
+    calls `show`. After Ctrl-C all raise KeyboardInterrupt.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
+    processes = join(task.device)
+    seed_everything(plan.seed, processes.rank)
+    run = _Run(task, plan, folder, show, processes)
+    # Among several processes Ctrl-C waits until all can stop at the same step.
+    with run.interrupt, run.interrupt.held(processes.count > 1):
+        try:
+            while not run.finished():
+                run.epoch()
+        except KeyboardInterrupt:
+            run.save()
+            raise
+        finally:
+            run.log.close()
+    return run.outcome()
 
-    # Accelerate keeps one state a process: a second run would be held to the first one's device
-    # and precision.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    seed_everything(plan.seed)
-    accelerator = Accelerator(
-        cpu=task.device.type == "cpu", mixed_precision="bf16" if plan.bf16 else "no"
-    )
-    parameters = dict(task.parameters())
-    optimizer = torch.optim.AdamW(
-        list(parameters.values()), lr=plan.learning_rate, weight_decay=plan.weight_decay
-    )
-    per_epoch = len(task.batches(0))
-    if per_epoch == 0:
-        raise ConfigError("there is nothing to train on: the task has no batches")
-    steps = per_epoch * plan.epochs
-    state = _resume(folder, plan, parameters, optimizer) or Checkpoint.fresh(asdict(plan))
-    evaluate_at = {
-        math.ceil(per_epoch * (i + 1) / plan.evaluations) for i in range(plan.evaluations)
-    }
-    started = saved = time.monotonic()
-    done_before, seconds_before = state.step, state.seconds
-    running = 0.0
 
-    def finished() -> bool:
-        return state.stopped_early or state.epoch >= plan.epochs
+class _Run:
+    """A run under way: the state that a checkpoint holds, and what a step does to it."""
 
-    def evaluate() -> Mapping[str, float]:
-        measures = task.evaluate()
-        state.record(measures, plan.measure, plan.patience, parameters)
+    def __init__(
+        self, task: Task, plan: Plan, folder: Path, show: Show | None, processes: Processes
+    ) -> None:
+        self.interrupt = Interrupt()
+        self._task, self._plan, self._folder, self._show = task, plan, folder, show
+        self._processes = processes
+        self._parameters = dict(task.parameters())
+        self._optimizer = torch.optim.AdamW(
+            list(self._parameters.values()), lr=plan.learning_rate, weight_decay=plan.weight_decay
+        )
+        self._optimizer.zero_grad(set_to_none=True)
+        batches, identity = len(task.batches(0)), fingerprint(task)
+        if batches == 0:
+            raise ConfigError("there is nothing to train on: the task has no batches")
+        self._group = plan.accumulation * processes.count
+        self._steps = math.ceil(batches / self._group) * plan.epochs
+        self._state = self._begin_or_resume(identity)
+        processes.start_alike(self._parameters, (batches, identity))
+        self.log = RunLog(folder, self._state.step)
+        self._generator = generator_state(task.device)
+        self._started = self._saved = time.monotonic()
+        self._steps_before, self._seconds_before = self._state.step, self._state.seconds
+        self._smoothed = 0.0
+
+    def finished(self) -> bool:
+        return self._state.stopped_early or self._state.epoch >= self._plan.epochs
+
+    def outcome(self) -> Outcome:
+        state = self._state
+        return Outcome(
+            parameters=state.best_parameters,
+            best=state.best,
+            best_step=state.best_step,
+            steps=state.step,
+            seconds=self._seconds(),
+            stopped_early=state.stopped_early,
+            history=tuple(state.history),
+        )
+
+    def epoch(self) -> None:
+        """Train to the end of the epoch that the state stands in, or to early stopping."""
+        state = self._state
+        batches = self._task.batches(state.epoch)
+        points = evaluation_points(len(batches), self._group, self._plan.evaluations)
+        # Ctrl-C during an evaluation leaves a checkpoint that still owes it.
+        if state.batch in points and state.evaluated_step != state.step:
+            self._evaluate(None)
+            self.save()
+        while state.batch < len(batches) and not self.finished():
+            self._step(batches[state.batch : state.batch + self._group], points)
+        if not self.finished():
+            with self.interrupt.held():
+                state.epoch, state.batch = state.epoch + 1, 0
+
+    def save(self) -> None:
+        """Write a checkpoint of the last whole step."""
+        state = self._state
+        state.seconds = self._seconds()
+        generators = torch.stack(self._processes.gather(self._generator))
+        state.capture(self._parameters, self._optimizer, generators)
+        self._processes.from_main(lambda: save_checkpoint(state, self._folder))
+        self._saved = time.monotonic()
+
+    def _step(self, group: Sequence[Any], points: frozenset[int]) -> None:
+        state = self._state
+        began = time.monotonic()
+        for settings in self._optimizer.param_groups:
+            settings["lr"] = self._learning_rate(state.step)
+        loss = self._backward(self._processes.share(group), len(group))
+        overdue = time.monotonic() - self._saved > self._plan.checkpoint_seconds
+        # What all have to do together is decided in the same exchange as the gradients'.
+        loss, interrupted, save_due = self._processes.sum_gradients(
+            self._parameters, (loss, self.interrupt.pending, overdue)
+        )
+        if interrupted:
+            raise KeyboardInterrupt
+        evaluating = state.batch + len(group) in points
+        with self.interrupt.held():
+            torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._plan.max_grad_norm)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+            state.step += 1
+            state.batch += len(group)
+            state.loss = loss
+            self._generator = generator_state(self._task.device)
+            speed = len(group) / max(time.monotonic() - began, 1e-9)
+            if not evaluating:
+                self._write(speed, {})
+        measures = self._evaluate(speed) if evaluating else {}
+        self._smoothed += (0.05 if self._smoothed else 1.0) * (loss - self._smoothed)
+        if self._show is not None and self._processes.main:
+            self._show(self._progress(measures))
+        if evaluating or save_due:
+            self.save()
+
+    def _backward(self, batches: Sequence[Any], group: int) -> float:
+        """Add up the gradients of these batches' part of the mean over the step's `group` batches."""
+        device = self._task.device
+        total = torch.zeros((), device=device)
+        for batch in batches:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._plan.bf16):
+                loss = self._task.loss(batch) / group
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return float(total)
+
+    def _evaluate(self, speed: float | None) -> Mapping[str, float]:
+        def measure() -> Mapping[str, float]:
+            with self.interrupt.held(False):
+                return dict(self._task.evaluate())
+
+        measures = self._processes.from_main(measure)
+        with self.interrupt.held():
+            self._state.record(measures, self._plan.measure, self._plan.patience, self._parameters)
+            self._generator = generator_state(self._task.device)
+            self._write(speed, measures)
         return measures
 
-    def save() -> None:
-        nonlocal saved
-        state.seconds = seconds_before + time.monotonic() - started
-        state.capture(parameters, optimizer)
-        save_checkpoint(state, folder)
-        saved = time.monotonic()
+    def _write(self, speed: float | None, measures: Mapping[str, float]) -> None:
+        if self._processes.main:
+            state = self._state
+            rate = self._learning_rate(state.step - 1)
+            self.log.write(Entry(state.step, self._seconds(), state.loss, rate, speed, measures))
 
-    try:
-        # Ctrl-C during an evaluation leaves a checkpoint that still owes it.
-        if state.batch in evaluate_at and state.evaluated_step != state.step:
-            evaluate()
-            save()
-        while not finished():
-            for batch in task.batches(state.epoch)[state.batch :]:
-                factor = learning_rate_factor(state.step, steps, plan.warmup)
-                for group in optimizer.param_groups:
-                    group["lr"] = plan.learning_rate * factor
-                with accelerator.autocast():
-                    loss = task.loss(batch)
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(list(parameters.values()), plan.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                state.step += 1
-                state.batch += 1
-                running += (
-                    0.05 * (float(loss.detach()) - running) if running else float(loss.detach())
-                )
-                measures: Mapping[str, float] = {}
-                if state.batch in evaluate_at:
-                    measures = evaluate()
-                if show is not None:
-                    spent = time.monotonic() - started
-                    left = spent / max(1, state.step - done_before) * (steps - state.step)
-                    show(Progress(state.step, steps, running, left, measures))
-                if measures or time.monotonic() - saved > plan.checkpoint_seconds:
-                    save()
-                if finished():
-                    break
-            else:
-                state.epoch, state.batch = state.epoch + 1, 0
-    except KeyboardInterrupt:
-        save()
-        raise
-    return Outcome(
-        parameters=state.best_parameters,
-        best=state.best,
-        best_step=state.best_step,
-        steps=state.step,
-        seconds=seconds_before + time.monotonic() - started,
-        stopped_early=state.stopped_early,
-        history=tuple(state.history),
-    )
+    def _begin_or_resume(self, identity: str) -> Checkpoint:
+        processes, plan = self._processes, self._plan
+        fresh = Checkpoint.fresh(plan, identity, processes.count)
+        state = processes.from_main(lambda: latest_checkpoint(self._folder))
+        if state is None:
+            return fresh
+        state.check(plan, identity, processes.count, self._folder)
+        state.restore(self._parameters, self._optimizer)
+        restore_generators(state.generator_of(processes.rank), self._task.device)
+        state.plan, state.fingerprint = fresh.plan, identity or state.fingerprint
+        return state
 
+    def _learning_rate(self, step: int) -> float:
+        factor = learning_rate_factor(step, self._steps, self._plan.warmup)
+        return self._plan.learning_rate * factor
 
-def _resume(
-    folder: Path,
-    plan: Plan,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-) -> Checkpoint | None:
-    state = latest_checkpoint(folder)
-    if state is None:
-        return None
-    changed = [key for key, value in asdict(plan).items() if state.plan.get(key) != value]
-    if changed:
-        raise ConfigError(
-            f"{folder} holds a run with another {', '.join(changed)}; "
-            "go on with the same plan, or start afresh in another directory"
-        )
-    state.restore(parameters, optimizer)
-    return state
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _progress(self, measures: Mapping[str, float]) -> Progress:
+        step = self._state.step
+        each = (time.monotonic() - self._started) / max(1, step - self._steps_before)
+        left = each * max(0, self._steps - step)
+        return Progress(step, self._steps, self._smoothed, left, measures)
