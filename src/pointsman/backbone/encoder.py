@@ -166,7 +166,7 @@ class Backbone:
         names = _one_each(adapter, texts, "texts")
         vectors = np.zeros((len(texts), self._identity.dimension), dtype=np.float32)
         for start in range(0, len(texts), CHUNK):
-            ids = self._ids(texts[start : start + CHUNK], prompt)
+            ids = self.token_ids(texts[start : start + CHUNK], prompt)
             for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
                 if deadline is not None:
                     deadline.check("encoding")
@@ -192,19 +192,22 @@ class Backbone:
         By default as many as no adapter that is loaded changes. `finish` makes vectors of the states,
         by whatever adapters are then chosen, in the time of the upper layers alone.
         """
-        if layers is None:
-            layers = self.shared_layers
-        rows: list[Tensor] = [torch.empty(0)] * len(texts)
-        for start in range(0, len(texts), CHUNK):
-            ids = self._ids(texts[start : start + CHUNK], prompt)
-            for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
-                if deadline is not None:
-                    deadline.check("encoding")
-                inputs = pad([ids[i] for i in batch], self._pad_id)
-                with torch.inference_mode():
-                    states = self._split.lower(self._moved(inputs), layers)
-                for i, state in zip(batch, states, strict=True):
-                    rows[start + i] = state[: max(1, len(ids[i]))]
+        ids = self.token_ids(texts, prompt)
+        return self.begin_ids(ids, self.shared_layers if layers is None else layers, deadline)
+
+    def begin_ids(
+        self, ids: Sequence[Sequence[int]], layers: int, deadline: Deadline | None = None
+    ) -> EarlyStates:
+        """The same from token ids, which `token_ids` gives."""
+        rows: list[Tensor] = [torch.empty(0)] * len(ids)
+        for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
+            if deadline is not None:
+                deadline.check("encoding")
+            inputs = pad([ids[i] for i in batch], self._pad_id)
+            with torch.inference_mode():
+                states = self._split.lower(self._moved(inputs), layers)
+            for i, state in zip(batch, states, strict=True):
+                rows[i] = state[: max(1, len(ids[i]))]
         return EarlyStates(tuple(rows), layers)
 
     def finish(
@@ -246,7 +249,10 @@ class Backbone:
         lowest = (self.lowest_layer(name) for name in self._bank.names)
         return max(0, min([self._split.layers, *lowest]))
 
-    def _ids(self, texts: Sequence[str], prompt: str | None) -> list[list[int]]:
+    def token_ids(self, texts: Sequence[str], prompt: str | None = None) -> list[list[int]]:
+        """The token ids of texts as `encode` sees them: with the prompt, cut to the model's length."""
+        if not texts:
+            return []
         prefix = self._layout.prompts.get(prompt or self._layout.default_prompt or "", "")
         safe = [prefix + scrub(text) for text in texts]
         if self._layout.lower_case:
