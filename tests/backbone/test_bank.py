@@ -155,7 +155,8 @@ def test_coming_and_going_leaves_every_adapter_what_it_was(
             else:
                 with ALONE.training(expected[given_name]):
                     alone = states(BASE, [row])
-            assert torch.allclose(found[row], alone[0], atol=1e-5)
+            # A row alone and a row among others round differently; a wrong adapter is off by 0.1.
+            assert torch.allclose(found[row], alone[0], atol=2e-4)
     finally:
         for name in BANK.names:
             BANK.remove(name)
