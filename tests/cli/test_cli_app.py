@@ -26,6 +26,7 @@ COMMANDS = [
     ["evaluate", "retrieval"],
     ["evaluate", "reading"],
     ["evaluate", "answering"],
+    ["specialists"],
     ["info"],
     ["doctor"],
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +67,43 @@ def train(command: list[str], cache: Path, *more: str) -> dict[str, object]:
     trained = json.loads(result.stdout)
     assert isinstance(trained, dict)
     return trained
+
+
+def test_a_reader_learns_from_another_and_without_practice(
+    command: list[str], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    train(command, cache, "--name", "first")
+    first = tmp_path / "readers" / "first"
+    card = (first / "README.md").read_text(encoding="utf-8")
+    assert "practised on questions made from the sentences" in card
+    train(command, cache, "--name", "second", "--no-pretrain", "--teacher", str(first))
+    second = load_specialist(tmp_path / "readers" / "second", "reader")
+    assert second.training["recipe"]["teachers"] == ["first"]
+    assert second.training["recipe"]["clozes"] == 0
+    assert "practised" not in second.card
+    assert "distributions of first" in second.card
+    result = invoke(*command, "--teacher", str(tmp_path))
+    assert result.exit_code != 0
+    assert "not a specialist" in result.stderr
+
+
+def test_two_processes_make_one_reader(command: list[str], tmp_path: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", "pointsman", *command, "--json"],
+        env={**os.environ, "POINTSMAN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    # One of them speaks.
+    trained = json.loads(done.stdout)
+    made = load_specialist(Path(trained["reader"]), "reader")
+    assert made.training["train"] == {"train.json": 24}
+    (run,) = (tmp_path / "cache" / "runs").iterdir()
+    assert (run / "log.jsonl").is_file()
 
 
 def test_training_goes_on_from_its_own_run_and_makes_a_reader(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from pointsman.errors import ConfigError
@@ -13,7 +15,8 @@ def choose_device(name: str | None = None) -> torch.device:
     """The named device, or the best one there is. Raises ConfigError when it is not there."""
     if name in (None, "auto"):
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            # torchrun starts one process a GPU, and says here which is whose.
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if torch.backends.mps.is_available():
             return torch.device("mps")
         return torch.device("cpu")

@@ -154,7 +154,7 @@ def read_adapter(folder: Path) -> LoraAdapter:
         pairs.setdefault(match[1], {})[match[2]] = value
     layers = {}
     for name, pair in pairs.items():
-        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+        if set(pair) != {"A", "B"} or not _belong_together(pair["A"], pair["B"]):
             raise SpecialistError(
                 f"{folder / WEIGHTS_FILE}: the matrices of {name} do not belong together"
             )
@@ -165,6 +165,10 @@ def read_adapter(folder: Path) -> LoraAdapter:
     if not layers:
         raise SpecialistError(f"{folder / WEIGHTS_FILE}: no LoRA matrices in it")
     return LoraAdapter(layers)
+
+
+def _belong_together(a: Tensor, b: Tensor) -> bool:
+    return a.ndim == b.ndim == 2 and a.shape[0] == b.shape[1]
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

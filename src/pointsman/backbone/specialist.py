@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pointsman.backbone.lora import (
+    CONFIG_FILE,
     WEIGHTS_FILE,
     LoraAdapter,
     read_adapter,
@@ -81,7 +82,9 @@ def save_specialist(
             "kind": specialist.kind,
             "name": specialist.name,
             "base": {"sha256": specialist.base_sha256, "name": specialist.base_name},
-            "files": {name: file_sha256(aside / name) for name in (WEIGHTS_FILE, HEAD_FILE)},
+            "files": {
+                name: file_sha256(aside / name) for name in (CONFIG_FILE, WEIGHTS_FILE, HEAD_FILE)
+            },
             "settings": dict(specialist.settings),
             "training": dict(specialist.training),
             "numbers": dict(specialist.numbers),

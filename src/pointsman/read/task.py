@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,14 @@ class ReaderData:
     unanswerable_share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A trained reader whose distributions are half of the target (distillation, arXiv 1503.02531)."""
+
+    adapter: LoraAdapter
+    head: SpanHead
+
+
 class ReaderTask:
     """Trains an adapter and a span head on a backbone (training protocol `Task`)."""
 
@@ -63,6 +72,8 @@ class ReaderTask:
         *,
         batch_size: int = 32,
         settings: ReaderSettings | None = None,
+        dropout: float = 0.0,
+        teachers: Sequence[Teacher] = (),
         seed: int = 0,
     ) -> None:
         self.backbone = backbone
@@ -70,6 +81,11 @@ class ReaderTask:
         self._data = data
         self._evaluate = evaluate
         self._batch_size = batch_size
+        self._dropout = dropout
+        self._teachers = [
+            Teacher(each.adapter.to(backbone.device, backbone.dtype), each.head)
+            for each in teachers
+        ]
         self._seed = seed
         self._template = adapter
         self._adapter_parameters = {
@@ -91,6 +107,22 @@ class ReaderTask:
         head = {f"head.{name}": value for name, value in self._head_parameters.items()}
         return {**self._adapter_parameters, **head}
 
+    def fingerprint(self) -> str:
+        """Changes with the questions, the settings and the teachers: a run is not continued on others."""
+        digest = hashlib.sha256(self.backbone.identity.sha256.encode())
+        digest.update(
+            repr(
+                (self._batch_size, self._seed, self._dropout, self._data.unanswerable_share)
+            ).encode()
+        )
+        digest.update(repr(self._settings).encode())
+        for example in self._data.examples:
+            digest.update(repr((example.id, example.question, example.starts)).encode())
+        for teacher in self._teachers:
+            for tensor in teacher.head.tensors.values():
+                digest.update(tensor.float().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
     def batches(self, epoch: int) -> list[list[Target]]:
         """An epoch's batches of windows of similar length, a function of seed and epoch alone."""
         if self._epoch is None or self._epoch[0] != epoch:
@@ -98,20 +130,30 @@ class ReaderTask:
         return self._epoch[1]
 
     def loss(self, batch: Sequence[Target]) -> Tensor:
-        """The span loss of a batch."""
+        """The span loss of a batch, half of it against what the teachers say where there are any."""
         windows = [target.window for target in batch]
         inputs = collate(windows, int(self.backbone.tokenizer.pad_token_id or 0))
         length = inputs["input_ids"].shape[1]
-        with self.backbone.using(self._template.with_tensors(self._adapter_parameters)):
-            states = self.backbone.forward(inputs)
         allowed = choosable(passage_mask(windows, length)).to(self.device)
+        start_target = _dense([target.start for target in batch], length).to(self.device)
+        end_target = _dense([target.end for target in batch], length).to(self.device)
+        if self._teachers:
+            taught = [self._taught(teacher, inputs, allowed) for teacher in self._teachers]
+            start_target = (start_target + torch.stack([s for s, _ in taught]).mean(0)) / 2
+            end_target = (end_target + torch.stack([e for _, e in taught]).mean(0)) / 2
+        adapter = self._template.with_tensors(self._adapter_parameters)
+        with self.backbone.using(adapter, self._dropout):
+            states = self.backbone.forward(inputs)
         start, end = SpanHead(self._head_parameters).logits(states, allowed)
-        return span_loss(
-            start,
-            end,
-            _dense([target.start for target in batch], length).to(self.device),
-            _dense([target.end for target in batch], length).to(self.device),
-        )
+        return span_loss(start, end, start_target, end_target)
+
+    def _taught(
+        self, teacher: Teacher, inputs: dict[str, Tensor], allowed: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A teacher's start and end distributions [rows, length]."""
+        with torch.no_grad(), self.backbone.using(teacher.adapter):
+            start, end = teacher.head.logits(self.backbone.forward(inputs), allowed)
+        return start.softmax(-1), end.softmax(-1)
 
     def evaluate(self) -> Mapping[str, float]:
         """Whatever the given measure says of the reader as it stands."""

@@ -35,6 +35,11 @@ def is_main_process() -> bool:
     return not _launched() or os.environ["RANK"] == "0"
 
 
+def several_processes() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return _launched() and int(os.environ["WORLD_SIZE"]) > 1
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes of a run: how many, which one this is, and what they do together.
