@@ -83,6 +83,12 @@ def test_a_reader_learns_from_another_and_without_practice(
     assert second.training["recipe"]["clozes"] == 0
     assert "practised" not in second.card
     assert "distributions of first" in second.card
+    train(command, cache, "--name", "third", "--start", str(first), "--dropout", "0")
+    third = load_specialist(tmp_path / "readers" / "third", "reader")
+    assert third.training["recipe"]["start"] == "first"
+    assert third.training["recipe"]["clozes"] == 0
+    assert third.training["recipe"]["dropout"] == 0
+    assert "began as the reader first" in third.card
     result = invoke(*command, "--teacher", str(tmp_path))
     assert result.exit_code != 0
     assert "not a specialist" in result.stderr

@@ -95,6 +95,14 @@ def reader(
         bool,
         typer.Option(help="Practise first on questions made from the passages' own sentences."),
     ] = True,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A trained reader to begin as, without practice.",
+            show_default=False,
+        ),
+    ] = None,
     teachers: Annotated[
         list[Path] | None,
         typer.Option(
@@ -103,6 +111,10 @@ def reader(
             help="A trained reader to learn from as well; may come again.",
             show_default=False,
         ),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="In the adapter. By default 0.1.", show_default=False),
     ] = None,
     seed: Annotated[
         int | None,
@@ -140,7 +152,7 @@ def reader(
         Recipe,
         bf16_trains_well,
         make_reader,
-        read_teacher,
+        read_trained,
         training_backbone,
     )
     from pointsman.training.distributed import is_main_process, several_processes
@@ -169,7 +181,9 @@ def reader(
             rank=rank,
             alpha=recipe.alpha / recipe.rank * rank,
             batch_size=batch_size or recipe.batch_size,
-            clozes=recipe.clozes if pretrain else 0,
+            dropout=recipe.dropout if dropout is None else dropout,
+            clozes=recipe.clozes if pretrain and start is None else 0,
+            start=None if start is None else start.name,
             teachers=tuple(folder.name for folder in teachers or ()),
             plan=replace(
                 plan,
@@ -178,7 +192,8 @@ def reader(
                 bf16=bf16_trains_well(base),
             ),
         )
-        taught_by = tuple(read_teacher(base, folder) for folder in teachers or ())
+        begun = None if start is None else read_trained(base, start)
+        taught_by = tuple(read_trained(base, folder) for folder in teachers or ())
         run = run or cache_directory() / "runs" / run_name(train_sets, dev_sets, recipe, base)
         if fresh:
             _drop_checkpoints(run)
@@ -192,6 +207,7 @@ def reader(
                 folder,
                 command=_command(context.obj or ()),
                 licences=sources.licences(),
+                start=begun,
                 teachers=taught_by,
                 show=_Shown(working, recipe),
             )

@@ -69,6 +69,8 @@ def _practice(recipe: Mapping[str, Any]) -> list[str]:
             f"passages, {recipe['clozes']} a passage (learning rate "
             f"{recipe['pretraining']['learning_rate']:g})."
         )
+    if recipe["start"]:
+        lines.append(f"It began as the reader {recipe['start']}.")
     if recipe["teachers"]:
         lines.append(
             f"Half of its target are the distributions of {', '.join(recipe['teachers'])}, "

@@ -13,7 +13,7 @@ import torch
 
 from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.backbone.lora import new_adapter
 from pointsman.backbone.specialist import Specialist, load_specialist, save_specialist
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.reading import exact_match
@@ -24,9 +24,9 @@ from pointsman.read.examples import confusable_contexts
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import KIND, ReaderSettings, SpanReader
 from pointsman.read.task import (
+    Part,
     ReaderData,
     ReaderTask,
-    Teacher,
     read_own_context,
     score_readings,
 )
@@ -39,9 +39,10 @@ from pointsman.types import FloatArray, Passage, Reading, ReadingExample
 class Recipe:
     """How a reader is trained. `unanswerable` is the share of questions that also come with a wrong
     paragraph; `dropout` the share of the adapter's inner activations that is zeroed; `clozes` the
-    number of questions made from each training passage for pre-training (0: none); `teachers` name
-    the readers whose distributions are half of the target; `dev_questions` bounds how many dev
-    questions early stopping looks at, and `calibration_questions` how many confidence is fitted to.
+    number of questions made from each training passage for pre-training (0: none). `start` names the
+    reader that it begins as, in place of pre-training, and `teachers` those whose distributions are
+    half of the target. `dev_questions` bounds how many dev questions early stopping looks at, and
+    `calibration_questions` how many confidence is fitted to.
     """
 
     rank: int = 32
@@ -50,6 +51,7 @@ class Recipe:
     unanswerable: float = 0.3
     dropout: float = 0.1
     clozes: int = 6
+    start: str | None = None
     teachers: tuple[str, ...] = ()
     dev_questions: int = 800
     calibration_questions: int = 1000
@@ -78,8 +80,8 @@ def train_reader(
     run_folder: Path,
     show: Callable[[Progress], None] | None = None,
     *,
-    start: tuple[LoraAdapter, SpanHead] | None = None,
-    teachers: Sequence[Teacher] = (),
+    start: Part | None = None,
+    teachers: Sequence[Part] = (),
 ) -> tuple[ReaderTask, Outcome]:
     """Train an adapter and a span head, afresh or from `start`; the best weights are in the outcome."""
     contexts, question_vectors, context_vectors = _vectors(backbone, train_examples)
@@ -93,14 +95,14 @@ def train_reader(
         return {"em": 100 * scores.mean_em, "f1": 100 * scores.mean_f1}
 
     generator = torch.Generator().manual_seed(recipe.plan.seed)
-    adapter, head = start or (
+    start = start or Part(
         new_adapter(backbone.model, recipe.rank, recipe.alpha, generator),
         SpanHead.fresh(backbone.shape.width, generator),
     )
     task = ReaderTask(
         backbone,
-        adapter,
-        head,
+        start.adapter,
+        start.head,
         ReaderData(train_examples, contexts, confusable, recipe.unanswerable),
         evaluate,
         batch_size=recipe.batch_size,
@@ -112,11 +114,11 @@ def train_reader(
     return task, train(task, recipe.plan, run_folder, show)
 
 
-def read_teacher(backbone: Backbone, folder: Path) -> Teacher:
+def read_trained(backbone: Backbone, folder: Path) -> Part:
     """A trained reader of a folder. Raises SpecialistError, and BackboneMismatchError for another base."""
     specialist = load_specialist(folder, KIND)
     backbone.check_base(folder.name, specialist.base_sha256)
-    return Teacher(specialist.adapter, SpanHead(specialist.head))
+    return Part(specialist.adapter, SpanHead(specialist.head))
 
 
 def pretrain_reader(
@@ -126,7 +128,7 @@ def pretrain_reader(
     recipe: Recipe,
     run_folder: Path,
     show: Callable[[Progress], None] | None = None,
-) -> tuple[LoraAdapter, SpanHead] | None:
+) -> Part | None:
     """An adapter and a head that have learned to find spans from the training passages' text alone.
 
     None where no question can be made from them.
@@ -240,7 +242,8 @@ def make_reader(
     *,
     command: str,
     licences: Mapping[str, str],
-    teachers: Sequence[Teacher] = (),
+    start: Part | None = None,
+    teachers: Sequence[Part] = (),
     show: Callable[[Progress], None] | None = None,
 ) -> Trained | None:
     """The whole way: pre-train and train on the train sets, calibrate on the dev sets, save to `folder`.
@@ -251,8 +254,7 @@ def make_reader(
     """
     examples = [example for examples in train_sets.values() for example in examples]
     dev = [example for examples in dev_sets.values() for example in examples]
-    start = None
-    if recipe.clozes:
+    if start is None and recipe.clozes:
         start = pretrain_reader(backbone, examples, dev, recipe, run_folder / "pretraining", show)
     task, outcome = train_reader(
         backbone, examples, dev, recipe, run_folder, show, start=start, teachers=teachers
@@ -306,7 +308,7 @@ def save_reader(
     card: str,
 ) -> None:
     """Write the trained reader as a specialist: adapter and head only."""
-    adapter, head = task.parts(outcome.parameters)
+    part = task.parts(outcome.parameters)
     identity = task.backbone.identity
     settings = asdict(recipe.settings) | {"calibration": asdict(calibration)}
     specialist = Specialist(
@@ -314,8 +316,8 @@ def save_reader(
         name=folder.name,
         base_sha256=identity.sha256,
         base_name=identity.name,
-        adapter=adapter,
-        head=head.tensors,
+        adapter=part.adapter,
+        head=part.head.tensors,
         settings=settings,
         training=training,
         numbers=numbers,

@@ -52,8 +52,8 @@ class ReaderData:
 
 
 @dataclass(frozen=True, slots=True)
-class Teacher:
-    """A trained reader whose distributions are half of the target (distillation, arXiv 1503.02531)."""
+class Part:
+    """What of a reader is trained: its adapter and its span head."""
 
     adapter: LoraAdapter
     head: SpanHead
@@ -73,7 +73,7 @@ class ReaderTask:
         batch_size: int = 32,
         settings: ReaderSettings | None = None,
         dropout: float = 0.0,
-        teachers: Sequence[Teacher] = (),
+        teachers: Sequence[Part] = (),
         seed: int = 0,
     ) -> None:
         self.backbone = backbone
@@ -83,8 +83,7 @@ class ReaderTask:
         self._batch_size = batch_size
         self._dropout = dropout
         self._teachers = [
-            Teacher(each.adapter.to(backbone.device, backbone.dtype), each.head)
-            for each in teachers
+            Part(each.adapter.to(backbone.device, backbone.dtype), each.head) for each in teachers
         ]
         self._seed = seed
         self._template = adapter
@@ -93,7 +92,7 @@ class ReaderTask:
             for name, p in adapter.trainable().items()
         }
         self._head_parameters = {
-            name: nn.Parameter(p.to(backbone.device)) for name, p in head.tensors.items()
+            name: nn.Parameter(p.float().to(backbone.device)) for name, p in head.tensors.items()
         }
         self._epoch: tuple[int, list[list[Target]]] | None = None
 
@@ -130,7 +129,10 @@ class ReaderTask:
         return self._epoch[1]
 
     def loss(self, batch: Sequence[Target]) -> Tensor:
-        """The span loss of a batch, half of it against what the teachers say where there are any."""
+        """The span loss of a batch; teachers' distributions are half of the target where there are any.
+
+        Distillation is arXiv 1503.02531; the teachers' mean is taken, at temperature 1.
+        """
         windows = [target.window for target in batch]
         inputs = collate(windows, int(self.backbone.tokenizer.pad_token_id or 0))
         length = inputs["input_ids"].shape[1]
@@ -148,7 +150,7 @@ class ReaderTask:
         return span_loss(start, end, start_target, end_target)
 
     def _taught(
-        self, teacher: Teacher, inputs: dict[str, Tensor], allowed: Tensor
+        self, teacher: Part, inputs: dict[str, Tensor], allowed: Tensor
     ) -> tuple[Tensor, Tensor]:
         """A teacher's start and end distributions [rows, length]."""
         with torch.no_grad(), self.backbone.using(teacher.adapter):
@@ -161,15 +163,15 @@ class ReaderTask:
 
     def reader(self, parameters: Mapping[str, Tensor] | None = None) -> SpanReader:
         """A reader with these weights, or with those of this moment."""
-        adapter, head = self.parts(parameters)
-        self.backbone.add_adapter(_ADAPTER, adapter)
-        return SpanReader(self.backbone, head, _ADAPTER, self._settings)
+        part = self.parts(parameters)
+        self.backbone.add_adapter(_ADAPTER, part.adapter)
+        return SpanReader(self.backbone, part.head, _ADAPTER, self._settings)
 
-    def parts(self, parameters: Mapping[str, Tensor] | None = None) -> tuple[LoraAdapter, SpanHead]:
+    def parts(self, parameters: Mapping[str, Tensor] | None = None) -> Part:
         """The adapter and head with these weights, or with those of this moment."""
         given = {k: v.detach() for k, v in (parameters or self.parameters()).items()}
         head = {k.removeprefix("head."): v for k, v in given.items() if k.startswith("head.")}
-        return self._template.with_tensors(given), SpanHead(head)
+        return Part(self._template.with_tensors(given), SpanHead(head))
 
     def _make_batches(self, epoch: int) -> list[list[Target]]:
         seed = self._seed * 1_000_003 + epoch
