@@ -19,58 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from pointsman.backbone.lora import LoraAdapter, LowRank
+from pointsman.backbone.stack import Stack
 from pointsman.errors import ConfigError, ModelError
 
 _BASE = 0
-
-
-class _Stack:
-    """The pairs of all adapters for layers that share an input.
-
-    `down` [slots, members · rank · in] holds the members' A below each other, `up[layer]`
-    [slots, rank · out] each member's s · Bᵀ. Flat rows: taking rows out of a matrix is several
-    times faster than out of a tensor with more dimensions.
-    """
-
-    def __init__(self, layers: Sequence[str], width: int, rank: int, like: Tensor) -> None:
-        self.layers = tuple(layers)
-        self.rank = rank
-        self.width = width
-        self.down = like.new_zeros(1, len(layers) * rank * width)
-        self.up: dict[str, Tensor] = {}
-
-    def pairs(self, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
-        """One slot's (A [rank, in], s · Bᵀ [rank, out]) by layer, as views."""
-        down = self.down[slot].view(len(self.layers), self.rank, self.width)
-        return {
-            layer: (down[i], self.up[layer][slot].view(self.rank, -1))
-            for i, layer in enumerate(self.layers)
-        }
-
-    def take_over(self, layer: str, other: _Stack) -> None:
-        """Copy a layer's pairs of all slots from a stack of at most this rank and as many slots."""
-        slots = other.down.shape[0]
-        mine = self.down.view(-1, len(self.layers), self.rank, self.width)
-        theirs = other.down.view(slots, len(other.layers), other.rank, self.width)
-        at, was = self.layers.index(layer), other.layers.index(layer)
-        mine[:slots, at, : other.rank] = theirs[:, was]
-        up = self.up[layer].view(len(self.down), self.rank, -1)
-        up[:slots, : other.rank] = other.up[layer].view(slots, other.rank, -1)
-
-    def reserve(self, slots: int) -> None:
-        """Room for so many slots; doubling, so that n adapters are copied O(n) times in all."""
-        have = self.down.shape[0]
-        if have >= slots:
-            return
-        slots = max(slots, 2 * have)
-
-        def grown(stack: Tensor) -> Tensor:
-            larger = stack.new_zeros(slots, stack.shape[1])
-            larger[:have] = stack
-            return larger
-
-        self.down = grown(self.down)
-        self.up = {layer: grown(stack) for layer, stack in self.up.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +48,14 @@ class AdapterBank:
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         self._ranks: dict[str, dict[str, int]] = {}
-        self._stacks: dict[str, _Stack] = {}
+        self._stacks: dict[str, Stack] = {}
         self._siblings: dict[str, tuple[str, ...]] | None = None
         # What the forward pass under way goes through: rows of the bank, or one adapter in training.
         self._rows: _Rows | None = None
         self._trained: Mapping[str, LowRank] | None = None
         self._dropout = 0.0
         # The last shared input and A x of it, for the siblings that are given the same input.
-        self._shared: tuple[_Stack, Tensor, Tensor] | None = None
+        self._shared: tuple[Stack, Tensor, Tensor] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -207,7 +159,7 @@ class AdapterBank:
 
     # ---- stacks
 
-    def _stack(self, layer: str, rank: int) -> _Stack:
+    def _stack(self, layer: str, rank: int) -> Stack:
         """The stack that holds a layer, made or widened where it has no room for this rank."""
         stack = self._stacks.get(layer)
         if stack is not None and rank <= stack.rank:
@@ -218,7 +170,7 @@ class AdapterBank:
         old = {name: self._stacks[name] for name in siblings if name in self._stacks}
         linear = self._linear[layer]
         rank = max([rank, *(each.rank for each in old.values())])
-        wider = _Stack(siblings, linear.in_features, rank, linear.weight)
+        wider = Stack(siblings, linear.in_features, rank, linear.weight)
         for name in siblings:
             wider.up[name] = linear.weight.new_zeros(1, rank * self._linear[name].out_features)
         wider.reserve(max([1, *(each.down.shape[0] for each in old.values())]))
@@ -267,7 +219,7 @@ class AdapterBank:
             output.view(len(rows.index), -1, output.shape[-1]).baddbmm_(inner, up)
         return output
 
-    def _inner(self, stack: _Stack, x: Tensor, rows: _Rows) -> Tensor:
+    def _inner(self, stack: Stack, x: Tensor, rows: _Rows) -> Tensor:
         """A x for all members of the stack: [tokens, members · rank], or [n, …] where rows differ."""
         if self._shared is not None and self._shared[0] is stack and self._shared[1] is x:
             return self._shared[2]
