@@ -220,10 +220,11 @@ def test_a_run_is_named_by_data_recipe_and_base_alone(tiny_folder: Path) -> None
     others = [
         run_name(dev, train, recipe, backbone),
         run_name({**train, "a": [changed, *train["a"][1:]]}, dev, recipe, backbone),
+        run_name({"a": train["a"]}, {"b": train["b"], **dev}, recipe, backbone),
         run_name(train, dev, replace(recipe, rank=8), backbone),
         run_name(train, dev, replace(recipe, plan=replace(recipe.plan, seed=1)), backbone),
     ]
-    assert len({name, *others}) == 5
+    assert len({name, *others}) == 6
 
 
 def test_help_names_the_recipes_own_numbers() -> None:

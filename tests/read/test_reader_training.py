@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import new_adapter
+from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.pairs import Window
 from pointsman.evaluate.reading import score_reading
 from pointsman.read.confidence import Calibration
@@ -21,7 +21,7 @@ from pointsman.read.examples import confusable_contexts, epoch_examples, unanswe
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings, SpanReader
 from pointsman.read.recipe import Recipe, save_reader, train_reader
-from pointsman.read.task import ReaderData, ReaderTask, Target, read_own_context
+from pointsman.read.task import Part, ReaderData, ReaderTask, Target, read_own_context
 from pointsman.training.loop import Plan
 from pointsman.types import FloatArray, ReadingExample
 from tiny import VOCABULARY, WIDTH
@@ -70,10 +70,15 @@ def colour_questions(n: int, seed: int = 0, more: int = 30) -> list[ReadingExamp
 
 
 def make_task(
-    backbone: Backbone, examples: list[ReadingExample], seed: int = 0, share: float = 0.5
+    backbone: Backbone,
+    examples: list[ReadingExample],
+    seed: int = 0,
+    share: float = 0.5,
+    contexts: Sequence[str] | None = None,
+    teachers: Sequence[Part] = (),
 ) -> ReaderTask:
     generator = torch.Generator().manual_seed(0)
-    contexts = [example.context for example in examples]
+    contexts = contexts or [example.context for example in examples]
     # An example's neighbour never holds its answer: colours go round in ten.
     confusable = [[(i + 1) % len(examples)] for i in range(len(examples))]
 
@@ -88,6 +93,7 @@ def make_task(
         evaluate,
         batch_size=8,
         settings=SETTINGS,
+        teachers=teachers,
         seed=seed,
     )
 
@@ -133,6 +139,60 @@ def test_every_window_with_the_answer_and_one_without(tiny: Backbone) -> None:
 def colours(window: Window) -> list[int]:
     """The places of colours in a window."""
     return [i for i, token in enumerate(window.ids) if VOCABULARY[token] in COLOURS]
+
+
+def teacher(
+    backbone: Backbone, change: Callable[[dict[str, torch.Tensor]], object] = len, scale: float = 1
+) -> Part:
+    """A random teacher; `change` is given its tensors, copied, by name."""
+    generator = torch.Generator().manual_seed(2)
+    adapter = new_adapter(backbone.model, 2, 4, generator)
+    layers = {n: replace(pair, scale=scale * pair.scale) for n, pair in adapter.layers.items()}
+    tensors = {name: tensor.clone() for name, tensor in adapter.tensors().items()}
+    tensors |= SpanHead.fresh(WIDTH, generator).tensors
+    change(tensors)
+    head = SpanHead({name: tensors[name] for name in ("weight", "bias")})
+    return Part(LoraAdapter(layers).with_tensors(tensors), head)
+
+
+def test_the_fingerprint_covers_all_that_a_run_learns_from(tiny: Backbone) -> None:
+    examples = colour_questions(10)
+    contexts = [example.context for example in examples]
+
+    def nudge(ending: str) -> Part:
+        def change(tensors: dict[str, torch.Tensor]) -> None:
+            name = next(name for name in reversed(tensors) if name.endswith(ending))
+            tensors[name].view(-1)[-1] += 1e-6
+
+        return teacher(tiny, change)
+
+    def others(**changed: object) -> list[ReadingExample]:
+        return [*examples[:-1], replace(examples[-1], **changed)]  # type: ignore[arg-type]
+
+    def fingerprint(
+        examples: list[ReadingExample] = examples,
+        contexts: Sequence[str] = contexts,
+        *teachers: Part,
+    ) -> str:
+        return make_task(tiny, examples, contexts=contexts, teachers=teachers).fingerprint()
+
+    found = [
+        fingerprint(),
+        fingerprint(others(question="which colour ?")),
+        fingerprint(others(context=examples[-1].context + " ?")),
+        fingerprint(others(answers=("red", "blue"), starts=(0, 0))),
+        fingerprint(examples[::-1]),
+        fingerprint(examples, [*contexts[:-1], "another"]),
+        fingerprint(examples, contexts, teacher(tiny)),
+        fingerprint(examples, contexts, teacher(tiny, scale=2)),
+        fingerprint(examples, contexts, nudge("lora_A.weight")),
+        fingerprint(examples, contexts, nudge("lora_B.weight")),
+        fingerprint(examples, contexts, nudge("bias")),
+        fingerprint(examples, contexts, teacher(tiny), teacher(tiny)),
+    ]
+    assert len(set(found)) == len(found)
+    assert found[0] == fingerprint(colour_questions(10))
+    assert found[6] == fingerprint(examples, contexts, teacher(tiny))
 
 
 def test_the_share_of_questions_with_a_wrong_context() -> None:

@@ -299,14 +299,14 @@ class _Shown:
 
 def run_name(train: Sets, dev: Sets, recipe: Recipe, backbone: Backbone) -> str:
     """A folder name that changes with the questions, the recipe and the base, and with nothing else."""
-    digest = hashlib.sha256(backbone.identity.sha256.encode())
-    digest.update(repr(sorted(asdict(recipe).items())).encode())
-    for part in (train, dev):
-        for name, examples in sorted(part.items()):
-            digest.update(repr((name, len(examples))).encode())
-            for e in examples:
-                digest.update(repr((e.id, e.question, e.context, e.answers, e.starts)).encode())
-    return f"reader-{digest.hexdigest()[:12]}"
+    from pointsman.read.examples import examples_digest
+
+    parts = [
+        [(name, examples_digest(examples)) for name, examples in sorted(part.items())]
+        for part in (train, dev)
+    ]
+    identity = (backbone.identity.sha256, sorted(asdict(recipe).items()), parts)
+    return f"reader-{hashlib.sha256(repr(identity).encode()).hexdigest()[:12]}"
 
 
 def _by_name(sets: Sets) -> Sets:

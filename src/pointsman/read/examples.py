@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pointsman.types import FloatArray, ReadingExample
+
+
+def examples_digest(examples: Iterable[ReadingExample]) -> str:
+    """SHA-256, in hex, of examples in their order: of all that a reader may learn from them."""
+    digest = hashlib.sha256()
+    for e in examples:
+        digest.update(repr((e.id, e.question, e.context, e.answers, e.starts)).encode())
+    return digest.hexdigest()
 
 
 def unanswerable(example: ReadingExample, context: str) -> ReadingExample:

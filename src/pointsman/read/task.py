@@ -14,7 +14,7 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.pairs import Window, collate, passage_mask
 from pointsman.evaluate.reading import ReadingScores, score_reading
-from pointsman.read.examples import epoch_examples
+from pointsman.read.examples import epoch_examples, examples_digest
 from pointsman.read.head import SpanHead, choosable
 from pointsman.read.loss import span_loss
 from pointsman.read.reader import ReaderSettings, SpanReader
@@ -82,6 +82,8 @@ class ReaderTask:
         self._evaluate = evaluate
         self._batch_size = batch_size
         self._dropout = dropout
+        # As they were given: in the backbone's format they could look alike.
+        self._teachers_digest = _parts_digest(teachers)
         self._teachers = [
             Part(each.adapter.to(backbone.device, backbone.dtype), each.head) for each in teachers
         ]
@@ -107,20 +109,20 @@ class ReaderTask:
         return {**self._adapter_parameters, **head}
 
     def fingerprint(self) -> str:
-        """Changes with the questions, the settings and the teachers: a run is not continued on others."""
-        digest = hashlib.sha256(self.backbone.identity.sha256.encode())
-        digest.update(
-            repr(
-                (self._batch_size, self._seed, self._dropout, self._data.unanswerable_share)
-            ).encode()
+        """Changes with the data, the settings and the teachers: a run is not continued on others."""
+        # Which contexts are confusable follows from these, up to the rounding of another machine.
+        identity = (
+            self.backbone.identity.sha256,
+            self._batch_size,
+            self._seed,
+            self._dropout,
+            self._settings,
+            examples_digest(self._data.examples),
+            tuple(self._data.contexts),
+            self._data.unanswerable_share,
+            self._teachers_digest,
         )
-        digest.update(repr(self._settings).encode())
-        for example in self._data.examples:
-            digest.update(repr((example.id, example.question, example.starts)).encode())
-        for teacher in self._teachers:
-            for tensor in teacher.head.tensors.values():
-                digest.update(tensor.float().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def batches(self, epoch: int) -> list[list[Target]]:
         """An epoch's batches of windows of similar length, a function of seed and epoch alone."""
@@ -211,6 +213,16 @@ class ReaderTask:
             kept += rng.sample(silent, min(_SILENT_WINDOWS, len(silent)))
         rng.shuffle(kept)
         return kept
+
+
+def _parts_digest(parts: Sequence[Part]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr([(n, pair.scale) for n, pair in part.adapter.layers.items()]).encode())
+        for name, tensor in {**part.adapter.tensors(), **part.head.tensors}.items():
+            digest.update(repr((name, tuple(tensor.shape))).encode())
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _dense(rows: Sequence[Mapping[int, float]], length: int) -> Tensor:
