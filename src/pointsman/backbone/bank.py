@@ -170,9 +170,8 @@ class AdapterBank:
         old = {name: self._stacks[name] for name in siblings if name in self._stacks}
         linear = self._linear[layer]
         rank = max([rank, *(each.rank for each in old.values())])
-        wider = Stack(siblings, linear.in_features, rank, linear.weight)
-        for name in siblings:
-            wider.up[name] = linear.weight.new_zeros(1, rank * self._linear[name].out_features)
+        outputs = {name: self._linear[name].out_features for name in siblings}
+        wider = Stack(outputs, linear.in_features, rank, linear.weight)
         wider.reserve(max([1, *(each.down.shape[0] for each in old.values())]))
         for name, each in old.items():
             wider.take_over(name, each)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
 
 class Stack:
-    """The pairs of all adapters for layers that share an input.
+    """The pairs of all adapters for layers that share an input of `width` dimensions.
 
+    `outputs` gives each layer's output width; what is stored has the device and format of `like`.
     `down` [slots, members · rank · in] holds the members' A below each other, `up[layer]`
     [slots, rank · out] each member's s · Bᵀ. Flat rows: taking rows out of a matrix is several
     times faster than out of a tensor with more dimensions.
     """
 
-    def __init__(self, layers: Sequence[str], width: int, rank: int, like: Tensor) -> None:
-        self.layers = tuple(layers)
+    def __init__(self, outputs: Mapping[str, int], width: int, rank: int, like: Tensor) -> None:
+        self.layers = tuple(outputs)
         self.rank = rank
         self.width = width
-        self.down = like.new_zeros(1, len(layers) * rank * width)
-        self.up: dict[str, Tensor] = {}
+        self.down = like.new_zeros(1, len(outputs) * rank * width)
+        self.up = {layer: like.new_zeros(1, rank * out) for layer, out in outputs.items()}
 
     def pairs(self, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
         """One slot's (A [rank, in], s · Bᵀ [rank, out]) by layer, as views."""
