@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,7 +15,8 @@ from pointsman.backbone.lora import CONFIG_FILE, LoraAdapter, read_safetensors, 
 from pointsman.backbone.shelf import check_base
 from pointsman.backbone.specialist import CARD_FILE, SPECIALIST_FILE, Specialist
 from pointsman.backbone.weights import Weights, locate
-from pointsman.errors import InputError, ModelError, ReadOnlyError, SpecialistError
+from pointsman.backbone.whole import whole_folder
+from pointsman.errors import InputError, ModelError, SpecialistError
 
 # What of a base's folder is not its weights and makes it a model that can be loaded.
 _MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -37,7 +34,7 @@ def export_peft(specialist: Specialist, folder: Path) -> None:
 
     Raises InputError where there is something already, ReadOnlyError.
     """
-    with _new_folder(folder) as aside:
+    with whole_folder(folder, _check_vacant) as aside:
         base = hub_base(specialist) or specialist.base_name
         write_adapter(specialist.adapter, aside, base, own_dtype(specialist))
         _write(aside / CARD_FILE, carded(specialist))
@@ -58,7 +55,7 @@ def export_sentence_transformers(
         )
     base = locate(backbone)
     check_base(specialist, base)
-    with _new_folder(folder) as aside:
+    with whole_folder(folder, _check_vacant) as aside:
         _copy_model(base.path, aside)
         _merge(specialist.adapter, base, aside)
         card = carded(specialist, "sentence-transformers", ("sentence-transformers",))
@@ -143,24 +140,9 @@ def _merge(adapter: LoraAdapter, base: Weights, folder: Path) -> None:
             raise ModelError(f"{base.name}: {name} is not in its weight files by that name")
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder aside that becomes `folder` when the block ends well."""
+def _check_vacant(folder: Path) -> None:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"{folder}: is there already, and is not replaced; name another place")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise ReadOnlyError(f"{folder}: cannot be written ({error.strerror})") from error
-    try:
-        yield aside
-        # What mkdtemp and safetensors make is for its owner alone; an export is to be shared.
-        for path in (aside, *aside.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(path: Path, text: str) -> None:

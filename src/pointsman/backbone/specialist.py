@@ -9,9 +9,6 @@ README.md                                        the card for people
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +26,8 @@ from pointsman.backbone.lora import (
     write_adapter,
 )
 from pointsman.backbone.weights import file_sha256
-from pointsman.errors import ReadOnlyError, SpecialistError
+from pointsman.backbone.whole import whole_folder
+from pointsman.errors import SpecialistError
 
 FORMAT_VERSION = 1
 SPECIALIST_FILE = "specialist.json"
@@ -67,13 +65,7 @@ def save_specialist(
     """
     from safetensors.torch import save_file
 
-    check_replaceable(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise ReadOnlyError(f"{folder}: cannot be written ({error.strerror})") from error
-    try:
+    with whole_folder(folder, check_replaceable) as aside:
         write_adapter(specialist.adapter, aside, specialist.base_name, dtype)
         head = {k: v.detach().to("cpu", dtype).contiguous() for k, v in specialist.head.items()}
         save_file(head, aside / HEAD_FILE, metadata={"format": "pt"})
@@ -93,20 +85,6 @@ def save_specialist(
             json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         (aside / CARD_FILE).write_text(specialist.card, encoding="utf-8")
-        # What mkdtemp and safetensors make is for its owner alone; a specialist is to be shared.
-        aside.chmod(0o755)
-        for file in aside.iterdir():
-            file.chmod(0o644)
-        if folder.exists():
-            retired = folder.with_name(f".{folder.name}-retired")
-            shutil.rmtree(retired, ignore_errors=True)
-            os.replace(folder, retired)
-            os.replace(aside, folder)
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_replaceable(folder: Path) -> None:
