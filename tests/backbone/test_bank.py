@@ -162,6 +162,21 @@ def test_coming_and_going_leaves_every_adapter_what_it_was(
             BANK.remove(name)
 
 
+def test_a_layer_that_comes_with_a_reused_slot_has_room_for_the_higher_ones(base: Any) -> None:
+    bank = AdapterBank(base)
+    old, new = ([f"encoder.layer.0.{name}.dense"] for name in ("intermediate", "attention.output"))
+    for name in ("gone", "stays"):
+        bank.add(name, random_lora(base, old, 2, 0))
+    bank.remove("gone")
+    bank.add("comes", random_lora(base, new, 2, 1))
+    with bank.rows(["stays", "comes", None]):
+        mixed = states(base, [0, 1, 2])
+    with bank.rows(["stays"]):
+        assert torch.allclose(mixed[0], states(base, [0])[0], atol=2e-4)
+    with bank.rows(["comes"]):
+        assert torch.allclose(mixed[1], states(base, [1])[0], atol=2e-4)
+
+
 def test_a_thousand_adapters_take_the_memory_of_their_weights(base: Any) -> None:
     bank = AdapterBank(base)
     layers = ["encoder.layer.0.attention.self.query", "encoder.layer.0.attention.self.value"]

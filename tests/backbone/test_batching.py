@@ -41,9 +41,31 @@ def test_partition_budget_and_order(lengths: list[int], budget: int, max_rows: i
         assert max_rows is None or len(batch) <= max_rows
     # No batch could have taken the first row of the next one too.
     for batch, following in itertools.pairwise(batches):
-        longest = lengths[batch[0]]
+        longest = max(1, lengths[batch[0]])  # an empty row is a token of padding
         assert (len(batch) + 1) * longest > budget or len(batch) == max_rows
-        assert lengths[following[0]] <= longest
+        assert lengths[following[0]] <= lengths[batch[0]]
+
+
+def test_a_batch_ends_where_its_padding_costs_more_than_another_batch() -> None:
+    # Two short rows beside one of 10 would be padded by 9 each: 18 tokens, more than a batch costs.
+    assert list(length_buckets([10, 1, 1], 100, batch_cost=17)) == [[0], [1, 2]]
+    assert list(length_buckets([10, 1, 1], 100, batch_cost=18)) == [[0, 1, 2]]
+    # Only one of them would have found room, and then another batch is needed anyhow.
+    assert list(length_buckets([10, 1, 1], 20, batch_cost=9)) == [[0, 1], [2]]
+
+
+@given(
+    lengths=st.lists(st.integers(0, 60), max_size=60),
+    budget=st.integers(1, 500),
+    cost=st.integers(0, 100),
+)
+def test_ending_early_never_costs_more(lengths: list[int], budget: int, cost: int) -> None:
+    def price(batches: list[list[int]]) -> int:
+        return sum(cost + len(batch) * max(lengths[i] for i in batch) for batch in batches)
+
+    early = list(length_buckets(lengths, budget, batch_cost=cost))
+    assert sorted(i for batch in early for i in batch) == list(range(len(lengths)))
+    assert price(early) <= price(list(length_buckets(lengths, budget)))
 
 
 def test_flops_by_hand() -> None:

@@ -82,17 +82,19 @@ class AdapterBank:
         if name in self._slots:
             self.remove(name)
         slot = self._free.pop() if self._free else len(self._slots) + 1
+        # A slot that is used again may be lower than others: a new stack needs room for them all.
+        room = 1 + max([slot, *self._slots.values()])
         ranks = {layer: pair.a.shape[0] for layer, pair in adapter.layers.items()}
         # Inference tensors could not be written to again outside of inference mode.
         with torch.inference_mode(False), torch.no_grad():
             for layer, pair in adapter.layers.items():
                 stack = self._stack(layer, ranks[layer])
-                stack.reserve(slot + 1)
+                stack.reserve(room)
                 a, b = stack.pairs(slot)[layer]
                 a[: ranks[layer]] = pair.a
                 b[: ranks[layer]] = pair.b.T * pair.scale
             for stack in self._stacks.values():
-                stack.reserve(slot + 1)
+                stack.reserve(room)
         self._slots[name] = slot
         self._ranks[name] = ranks
         self._hook(adapter.layers)

@@ -9,19 +9,30 @@ from torch import Tensor
 
 
 def length_buckets(
-    lengths: Sequence[int], max_tokens: int, max_rows: int | None = None
+    lengths: Sequence[int],
+    max_tokens: int,
+    max_rows: int | None = None,
+    batch_cost: int | None = None,
 ) -> Iterator[list[int]]:
     """Indices of rows in batches whose padded size rows · longest is at most `max_tokens`.
 
     Longest first, so that memory peaks at once rather than at the end. A row longer than
-    `max_tokens` gets a batch of its own. Every index appears exactly once.
+    `max_tokens` gets a batch of its own. Every index appears exactly once. `batch_cost` is what one
+    more batch costs beside its tokens, in tokens: where it is given, a batch also ends where its
+    padding would cost more.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batch: list[int] = []
-    for i in order:
+    for place, i in enumerate(order):
         longest = lengths[batch[0]] if batch else lengths[i]
-        full = (len(batch) + 1) * longest > max_tokens
-        if batch and (full or (max_rows is not None and len(batch) == max_rows)):
+        room = max_tokens // max(1, longest)
+        if max_rows is not None:
+            room = min(room, max_rows)
+        # The rows from here on that would still go into this batch, each padded by as much as this
+        # one at least.
+        more = min(room - len(batch), len(order) - place)
+        padding = more * (longest - lengths[i])
+        if batch and (more <= 0 or (batch_cost is not None and padding > batch_cost)):
             yield batch
             batch = []
         batch.append(i)

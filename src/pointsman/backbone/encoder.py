@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pointsman.backbone.bank import AdapterBank
 from pointsman.backbone.batching import length_buckets, pad, pad_states
+from pointsman.backbone.cpu import attention_for, speed_up
 from pointsman.backbone.device import choose_device, choose_dtype
 from pointsman.backbone.flops import Shape
 from pointsman.backbone.layout import Layout, position_limit, read_layout
@@ -28,9 +29,9 @@ from pointsman.text import scrub
 from pointsman.types import BackboneIdentity, FloatArray
 
 # A batch is this many tokens at most: on a CPU its activations should stay in the cache, on a GPU
-# it should be large enough to fill it.
-CPU_BATCH_TOKENS = 8_192
-GPU_BATCH_TOKENS = 131_072
+# it should be large enough to fill it. And one more batch costs as much as so many tokens.
+CPU_BATCH_TOKENS, CPU_BATCH_COST = 4_096, 256
+GPU_BATCH_TOKENS, GPU_BATCH_COST = 131_072, 8_192
 # Texts tokenised and sorted at once: bounds memory for collections of any size.
 CHUNK = 8_192
 # sentence-transformers' name of what pooling gives.
@@ -71,7 +72,9 @@ class Backbone:
         self._bank = AdapterBank(model)
         self._split = SplitModel(model)
         self._dense = [_dense(folder).to(device) for folder in layout.dense]
-        self._batch_tokens = CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS
+        on_cpu = device.type == "cpu"
+        self._batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
+        self._batch_cost = CPU_BATCH_COST if on_cpu else GPU_BATCH_COST
         config: Any = model.config
         self.shape = Shape(
             config.num_hidden_layers,
@@ -86,19 +89,26 @@ class Backbone:
         *,
         device: str | None = None,
         dtype: str | None = None,
-        attention: str = "sdpa",
+        attention: str | None = None,
     ) -> Backbone:
         """Load an encoder: None is the default, else a directory or a Hugging Face hub name.
 
         `device` is auto, cpu, cuda or mps; `dtype` auto, fp32, bf16 or fp16. `attention` is
-        transformers' name of the implementation. Raises ModelError or ConfigError.
+        transformers' name of the implementation, None the fastest one. Raises ModelError or
+        ConfigError.
         """
         weights = locate(name)
         layout = read_layout(weights.path)
         chosen_device = choose_device(device)
         chosen_dtype = choose_dtype(chosen_device, dtype)
+        on_cpu = chosen_device.type == "cpu"
+        if attention is None and on_cpu:
+            family = str(_json(weights.path / "config.json").get("model_type", ""))
+            attention = attention_for(family, chosen_dtype)
         model, tokenizer = _load_transformer(weights.path, weights.name, chosen_dtype, attention)
         model.to(chosen_device)
+        if on_cpu:
+            speed_up(model)
         width = int(model.config.hidden_size) * len(layout.pooling)
         if layout.dense:
             width = int(_json(layout.dense[-1] / "config.json")["out_features"])
@@ -167,7 +177,7 @@ class Backbone:
         vectors = np.zeros((len(texts), self._identity.dimension), dtype=np.float32)
         for start in range(0, len(texts), CHUNK):
             ids = self.token_ids(texts[start : start + CHUNK], prompt)
-            for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
+            for batch in self._batches([len(row) for row in ids]):
                 if deadline is not None:
                     deadline.check("encoding")
                 inputs = pad([ids[i] for i in batch], self._pad_id)
@@ -200,7 +210,7 @@ class Backbone:
     ) -> EarlyStates:
         """The same from token ids, which `token_ids` gives."""
         rows: list[Tensor] = [torch.empty(0)] * len(ids)
-        for batch in length_buckets([len(row) for row in ids], self._batch_tokens):
+        for batch in self._batches([len(row) for row in ids]):
             if deadline is not None:
                 deadline.check("encoding")
             inputs = pad([ids[i] for i in batch], self._pad_id)
@@ -230,7 +240,7 @@ class Backbone:
                 )
         vectors = np.zeros((len(states.rows), self._identity.dimension), dtype=np.float32)
         lengths = [len(row) for row in states.rows]
-        for batch in length_buckets(lengths, self._batch_tokens):
+        for batch in self._batches(lengths):
             if deadline is not None:
                 deadline.check("encoding")
             padded, mask = pad_states([states.rows[i] for i in batch])
@@ -300,7 +310,7 @@ class Backbone:
         """
         names = _one_each(adapter, pairs, "pairs")
         windows = self.windows(pairs, max_length, overlap)
-        for batch in length_buckets([len(window) for window in windows], self._batch_tokens):
+        for batch in self._batches([len(window) for window in windows]):
             if deadline is not None:
                 deadline.check("reading")
             chosen = tuple(windows[i] for i in batch)
@@ -331,6 +341,9 @@ class Backbone:
             del moved["token_type_ids"]
         return moved
 
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        return length_buckets(lengths, self._batch_tokens, batch_cost=self._batch_cost)
+
     @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
@@ -352,7 +365,7 @@ def _one_each(
 
 
 def _load_transformer(
-    folder: Path, name: str, dtype: torch.dtype, attention: str
+    folder: Path, name: str, dtype: torch.dtype, attention: str | None
 ) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging

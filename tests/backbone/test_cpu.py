@@ -1,0 +1,165 @@
+"""The faster ways on a CPU give what the plain ones give, and step aside where gradients are needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from pointsman.backbone import cpu
+from pointsman.backbone.cpu import (
+    ATTENTION,
+    InPlaceGelu,
+    OneDnnLinear,
+    attention,
+    attention_for,
+    speed_up,
+)
+
+SIZES = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+    "pad_token_id": 1,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Bert": {},
+    "Roberta": {},
+    "XLMRoberta": {},
+    "Camembert": {},
+    "Electra": {"embedding_size": 16},
+    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
+    "MPNet": {},
+    "ModernBert": {"global_attn_every_n_layers": 2, "local_attention": 4},
+}
+# Rows in no order of length, one of them a single token.
+IDS = torch.tensor(
+    [
+        [2, 11, 12, 3, 1, 1, 1, 1],
+        [2, 5, 6, 7, 8, 9, 10, 3],
+        [2, 1, 1, 1, 1, 1, 1, 1],
+        [2, 9, 8, 3, 1, 1, 1, 1],
+    ]
+)
+MASK = (IDS != 1).long()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_the_same_states(
+    family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    monkeypatch.setattr(cpu, "_SCORES", 2 * 8 * 8)  # so that rows are split into several chunks
+    config = getattr(transformers, f"{family}Config")(**{**SIZES, **FAMILIES[family]})
+    made: Any = getattr(transformers, f"{family}Model")
+    torch.manual_seed(0)
+    plain = made._from_config(config, attn_implementation="eager").eval().to(dtype)
+    chosen = attention_for(config.model_type, dtype)
+    fast = made._from_config(config, attn_implementation=chosen).eval().to(dtype)
+    fast.load_state_dict(plain.state_dict())
+    speed_up(fast)
+    with torch.inference_mode():
+        expected = plain(input_ids=IDS, attention_mask=MASK).last_hidden_state.float()
+        found = fast(input_ids=IDS, attention_mask=MASK).last_hidden_state.float()
+    real = MASK.bool()
+    tolerance = 1e-5 if dtype == torch.float32 else 0.06
+    assert (found - expected)[real].abs().max() < tolerance
+    assert torch.isfinite(found).all()
+    assert (chosen == ATTENTION) == (family not in ("MPNet", "ModernBert"))
+
+
+def test_attention_by_hand() -> None:
+    # One head of width 1 over keys 0 and ln 3, scale 1: weights 1/4 and 3/4 for the query 1. The
+    # third token is padding, whose value would show.
+    q = torch.tensor([1.0, 0.0, 5.0]).view(1, 1, 3, 1)
+    k = torch.tensor([0.0, torch.log(torch.tensor(3.0)), 9.0]).view(1, 1, 3, 1)
+    v = torch.tensor([4.0, 8.0, 1000.0]).view(1, 1, 3, 1)
+    out, _ = attention(nn.Identity(), q, k, v, torch.tensor([[1, 1, 0]]), scaling=1.0)
+    assert out[0, :, 0, 0].tolist() == pytest.approx([7.0, 6.0, 0.0])
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), budget=st.integers(1, 400))
+def test_chunks_change_nothing(lengths: list[int], budget: int) -> None:
+    chunks = list(cpu._chunks(lengths, budget))
+    assert [i for rows, *_ in chunks for i in range(rows.start, rows.stop)] == [
+        *range(len(lengths))
+    ]
+    for rows, longest, even in chunks:
+        size = rows.stop - rows.start
+        assert longest == max(lengths[rows])
+        assert even == (len(set(lengths[rows])) == 1)
+        assert size == 1 or size * longest**2 <= budget
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(4, 2, 8, 16, dtype=dtype) for _ in range(3))
+    lengths = MASK.sum(1).tolist()
+    together, _ = attention(nn.Identity(), q, k, v, MASK)
+    for row, length in enumerate(lengths):
+        cut = (each[row : row + 1, :, :length] for each in (q, k, v))
+        alone = nn.functional.scaled_dot_product_attention(*cut).transpose(1, 2)
+        difference = (together[row : row + 1, :length] - alone).float().abs().max()
+        assert difference < (1e-5 if dtype == torch.float32 else 0.03)
+
+
+def test_a_linear_layer_multiplies_alike_and_learns_alike() -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(24, 16)
+    fast = nn.Linear(24, 16)
+    fast.load_state_dict(plain.state_dict())
+    holder = nn.Sequential(fast)
+    speed_up(holder)
+    assert isinstance(holder[0], OneDnnLinear)
+    x = torch.randn(2, 5, 24)
+    with torch.inference_mode():
+        assert torch.allclose(fast(x), plain(x), atol=1e-5)
+        assert fast(x[:0]).shape == (0, 5, 16)
+    fast(x).square().sum().backward()
+    plain(x).square().sum().backward()
+    assert fast.weight.grad is not None
+    assert plain.weight.grad is not None
+    assert torch.allclose(fast.weight.grad, plain.weight.grad)
+
+
+def test_a_linear_layer_under_autocast_takes_what_comes() -> None:
+    layer = nn.Linear(8, 4, dtype=torch.bfloat16)
+    speed_up(nn.Sequential(layer))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(3, 8)).shape == (3, 4)
+
+
+def test_gelu_spares_memory_only_where_no_gradient_is_needed() -> None:
+    x = torch.linspace(-2, 2, 9)
+    expected = nn.functional.gelu(x)
+    leaf = x.clone().requires_grad_()
+    out = InPlaceGelu()(leaf * 1.0)
+    out.sum().backward()
+    assert torch.allclose(out, expected)
+    assert leaf.grad is not None
+    with torch.inference_mode():
+        given = x.clone()
+        assert torch.allclose(InPlaceGelu()(given), expected)
+        assert torch.allclose(given, expected)  # written over
+
+
+def test_other_formats_and_other_layers_stay_as_they_are() -> None:
+    class Own(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Linear(2, 2, dtype=torch.float16), Own(2, 2), nn.GELU())
+    speed_up(model)
+    assert [type(layer) for layer in model] == [nn.Linear, Own, nn.GELU]
+    assert attention_for("bert", torch.float16) is None
+    assert attention_for("mpnet", torch.float32) is None
