@@ -108,8 +108,9 @@ def test_a_row_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
     lengths = MASK.sum(1).tolist()
     together, _ = attention(nn.Identity(), q, k, v, MASK)
     for row, length in enumerate(lengths):
-        cut = (each[row : row + 1, :, :length] for each in (q, k, v))
-        alone = nn.functional.scaled_dot_product_attention(*cut).transpose(1, 2)
+        mine = [each[row : row + 1, :, :length] for each in (q, k, v)]
+        alone = nn.functional.scaled_dot_product_attention(mine[0], mine[1], mine[2])
+        alone = alone.transpose(1, 2)
         difference = (together[row : row + 1, :length] - alone).float().abs().max()
         assert difference < (1e-5 if dtype == torch.float32 else 0.03)
 

@@ -31,7 +31,8 @@ _FAST = (torch.float32, torch.bfloat16)
 class OneDnnLinear(nn.Linear):
     """A linear layer that multiplies with oneDNN when no gradient is asked for."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the parent's argument
+    def forward(self, input: Tensor) -> Tensor:
+        """As nn.Linear: [..., in] to [..., out]."""
         if torch.is_grad_enabled() or input.dtype != self.weight.dtype or input.numel() == 0:
             return super().forward(input)
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
@@ -43,10 +44,12 @@ class OneDnnLinear(nn.Linear):
 class InPlaceGelu(nn.Module):
     """GELU in the memory of its input when no gradient is asked for."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as PyTorch names it
+    def forward(self, input: Tensor) -> Tensor:
+        """GELU, elementwise; `input` is gone afterwards."""
         if torch.is_grad_enabled():
             return nn.functional.gelu(input)
-        return torch._C._nn.gelu_(input)
+        out: Tensor = torch.ops.aten.gelu_(input)
+        return out
 
 
 def attention_for(model_type: str, dtype: torch.dtype) -> str | None:
@@ -69,7 +72,7 @@ def speed_up(model: nn.Module) -> None:
 
 def _has_onednn() -> bool:
     return (
-        torch.backends.mkldnn.is_available()
+        bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
@@ -109,10 +112,7 @@ def attention(
     """
     n, _, length, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
-    if attention_mask is None:
-        lengths = [length] * n
-    else:
-        lengths = attention_mask.sum(1).tolist()
+    lengths = [length] * n if attention_mask is None else attention_mask.sum(1).tolist()
     out = query.new_zeros(query.transpose(1, 2).shape)
     for rows, longest, even in _chunks(lengths, _SCORES // query.shape[1]):
         q, k, v = (each[rows, :, :longest] for each in (query, key, value))
