@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pointsman.backbone.bank import AdapterBank
 from pointsman.backbone.batching import length_buckets, pad, pad_states
-from pointsman.backbone.cpu import attention_for, speed_up
+from pointsman.backbone.cpu import attention_for, keep_freed_memory, speed_up
 from pointsman.backbone.device import choose_device, choose_dtype
 from pointsman.backbone.flops import Shape
 from pointsman.backbone.layout import Layout, position_limit, read_layout
@@ -108,6 +108,7 @@ class Backbone:
         model, tokenizer = _load_transformer(weights.path, weights.name, chosen_dtype, attention)
         model.to(chosen_device)
         if on_cpu:
+            keep_freed_memory()
             speed_up(model)
         width = int(model.config.hidden_size) * len(layout.pooling)
         if layout.dense:
