@@ -35,8 +35,10 @@ lint: $(VENV)/.installed-dev ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.installed ## how long an answer takes, and where the time goes
+bench: $(VENV)/.installed-dev ## speed, each against its rivals (some 15 minutes, on a machine left idle)
 	@$(BIN)/python benchmarks/ask_latency.py
+	@for each in encoding mixed_adapters training_step precompute growth; do \
+		$(BIN)/python benchmarks/$$each.py || exit 1; done
 
 clean: ## remove .venv, builds and caches (no workspace, no results)
 	@rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,6 +43,11 @@ PEERS: list[tuple[str, list[str], bool]] = [
     ("sentence-transformers, bf16", ["--dtype", "bfloat16"], False),
     ("sentence-transformers, ONNX", ["--backend", "onnx"], True),
     ("sentence-transformers, OpenVINO", ["--backend", "openvino"], True),
+    (
+        "sentence-transformers, OpenVINO in fp32",
+        ["--backend", "openvino", "--openvino-precision", "f32"],
+        True,
+    ),
 ]
 
 
@@ -107,7 +112,7 @@ def compared(
     rows: list[list[Cell]] = []
     for way in ways:
         speed = [len(texts) / turns.median(way), *turns.ratio(DEFAULT, way)]
-        equal = DEFAULT if "fp32" in way else "sentence-transformers, bf16"
+        equal = "sentence-transformers, bf16" if way.endswith("bf16") else DEFAULT
         own = turns.ratio(equal, way)[0] if way.startswith("pointsman") else None
         rows.append([way, *speed, own, cosines[way]])
     notes = [f"{name} is left out: no --peer-python was given." for name in missing]

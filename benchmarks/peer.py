@@ -57,12 +57,17 @@ def main() -> None:
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--dtype", default=None)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--openvino-precision", default=None, help="f32, where bf16 is its choice")
     arguments = parser.parse_args()
     import numpy as np
     import torch
     from sentence_transformers import SentenceTransformer
 
-    more = {} if arguments.dtype is None else {"dtype": getattr(torch, arguments.dtype)}
+    more: dict[str, object] = {}
+    if arguments.dtype is not None:
+        more["dtype"] = getattr(torch, arguments.dtype)
+    if arguments.openvino_precision is not None:
+        more["ov_config"] = {"INFERENCE_PRECISION_HINT": arguments.openvino_precision}
     texts = json.loads(arguments.texts.read_text())
     # Exporting writes beside the weights or to standard output, in some versions; keep ours clean.
     out, sys.stdout = sys.stdout, sys.stderr
