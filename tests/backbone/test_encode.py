@@ -282,3 +282,26 @@ def test_an_adapter_that_is_not_there(tiny: Backbone) -> None:
         tiny.encode(["alpha"], adapter="expert")
     with pytest.raises(ConfigError, match="2 adapter names for 1 texts"):
         tiny.encode(["alpha"], adapter=[None, None])
+
+
+def test_an_encoder_that_has_no_fused_attention_loads_by_itself(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    import transformers
+
+    folder = tmp_path / "mpnet"
+    shutil.copytree(tiny_folder, folder)
+    words = json.loads((folder / "config.json").read_text())["vocab_size"]
+    config = transformers.MPNetConfig(
+        vocab_size=words,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=130,
+    )
+    model: Any = transformers.MPNetModel(config)
+    model.save_pretrained(folder)
+    vectors = Backbone.load(folder, device="cpu").encode(["what colour is alpha", "is it"])
+    assert vectors.shape == (2, 32)
+    assert np.isfinite(vectors).all()
