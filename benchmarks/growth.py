@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -140,18 +141,27 @@ def plot(tables: Sequence[Table], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    figure, axes = pyplot.subplots(1, len(tables), figsize=(4 * len(tables), 3.4))
+    figure, axes = pyplot.subplots(1, len(tables), figsize=(3.6 * len(tables), 3.2))
     for axis, table in zip(axes, tables, strict=True):
         rows = [row for row in table.rows if row[0]]
-        axis.plot([row[0] for row in rows], [row[1] for row in rows], marker="o", color="#1f5f8b")
-        axis.set_xscale("log", base=2 if max(row[0] for row in rows) < 1000 else 10)
-        axis.set_yscale("log")
+        x, y = [row[0] for row in rows], [row[1] for row in rows]
+        axis.plot(x, y, marker="o", color="#1f5f8b")
+        axis.set_xscale("log")
+        axis.set_xticks(x, [f"{each:,}" for each in x], minor=False)
+        axis.minorticks_off()
+        # What hardly grows would look steep on an axis cut to its range.
+        if max(y) > 3 * min(y):
+            axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+        else:
+            axis.set_ylim(0, 1.2 * max(y))
         first, second, *_ = [getattr(c, "name", c) for c in table.columns]
         axis.set_xlabel(first)
         axis.set_ylabel(second)
-        axis.set_title(table.title, fontsize=8)
+        axis.set_title(textwrap.fill(table.title, 30), fontsize=9)
         axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path)
