@@ -100,7 +100,7 @@ def compared(
             python = peer_python if elsewhere and peer_python else sys.executable
             ways[name] = Peer(python, [str(model), str(given), str(found), *options])
             cosines[name] = float((np.load(found) * expected).sum(1).min())
-        for dtype in DTYPES:
+        for dtype in (*DTYPES, "int8"):
             backbone = Backbone.load(device="cpu", dtype=dtype)
             name = f"pointsman, {dtype}"
             ways[name] = partial(backbone.encode, texts)
@@ -113,7 +113,9 @@ def compared(
     for way in ways:
         speed = [len(texts) / turns.median(way), *turns.ratio(DEFAULT, way)]
         equal = "sentence-transformers, bf16" if way.endswith("bf16") else DEFAULT
-        own = turns.ratio(equal, way)[0] if way.startswith("pointsman") else None
+        own = None
+        if way.startswith("pointsman") and not way.endswith("int8"):
+            own = turns.ratio(equal, way)[0]
         rows.append([way, *speed, own, cosines[way]])
     notes = [f"{name} is left out: no --peer-python was given." for name in missing]
     table = Table(

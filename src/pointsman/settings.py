@@ -74,7 +74,7 @@ class Settings(_Section):
     format_version: int = Field(FORMAT_VERSION, ge=1, le=FORMAT_VERSION)
     backbone: str | None = None
     device: str = "auto"
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    dtype: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     index: str = "index"
     price: float = Field(0.0, ge=0)
     passages: PassageSettings = PassageSettings()

@@ -27,7 +27,7 @@ def test_automatic_format_is_one_that_the_processor_does_well(name: str | None) 
 
 
 def test_unknown_format_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match=r"'float8' is unknown \(auto, fp32, bf16, fp16\)"):
+    with pytest.raises(ConfigError, match=r"'float8' is unknown \(auto, fp32, bf16, fp16, int8\)"):
         choose_dtype(CPU, "float8")
 
 

@@ -10,6 +10,9 @@ from pointsman.errors import ConfigError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# Not a format of tensors but a way to multiply them; see int8.py.
+INT8 = "int8"
+
 
 def choose_device(name: str | None = None) -> torch.device:
     """The named device, or the best one there is. Raises ConfigError when it is not there."""
@@ -35,7 +38,7 @@ def choose_dtype(device: torch.device, name: str | None = None) -> torch.dtype:
     """The named format, or bf16 where the hardware multiplies it natively and fp32 elsewhere."""
     if name not in (None, "auto"):
         if name not in DTYPES:
-            raise ConfigError(f"dtype {name!r} is unknown (auto, {', '.join(DTYPES)})")
+            raise ConfigError(f"dtype {name!r} is unknown (auto, {', '.join((*DTYPES, INT8))})")
         return DTYPES[str(name)]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from pointsman.backbone.bank import AdapterBank
 from pointsman.backbone.batching import length_buckets, pad, pad_states
 from pointsman.backbone.cpu import attention_for, keep_freed_memory, speed_up
-from pointsman.backbone.device import choose_device, choose_dtype
+from pointsman.backbone.device import INT8, choose_device, choose_dtype
 from pointsman.backbone.flops import Shape
+from pointsman.backbone.int8 import quantise
 from pointsman.backbone.layout import Layout, position_limit, read_layout
 from pointsman.backbone.lora import LoraAdapter, read_safetensors
 from pointsman.backbone.pairs import TokenBatch, Window, collate, make_windows
@@ -93,15 +94,17 @@ class Backbone:
     ) -> Backbone:
         """Load an encoder: None is the default, else a directory or a Hugging Face hub name.
 
-        `device` is auto, cpu, cuda or mps; `dtype` auto, fp32, bf16 or fp16. `attention` is
-        transformers' name of the implementation, None the fastest one. Raises ModelError or
-        ConfigError.
+        `device` is auto, cpu, cuda or mps; `dtype` auto, fp32, bf16, fp16, or on a CPU int8: fp32
+        whose linear layers multiply in 8-bit integers, for inference. `attention` is transformers'
+        name of the implementation, None the fastest one. Raises ModelError or ConfigError.
         """
         weights = locate(name)
         layout = read_layout(weights.path)
         chosen_device = choose_device(device)
-        chosen_dtype = choose_dtype(chosen_device, dtype)
+        chosen_dtype = choose_dtype(chosen_device, "fp32" if dtype == INT8 else dtype)
         on_cpu = chosen_device.type == "cpu"
+        if dtype == INT8 and not on_cpu:
+            raise ConfigError(f"dtype int8 is for CPUs; {chosen_device} takes fp16, bf16 or fp32")
         if attention is None and on_cpu:
             family = str(_json(weights.path / "config.json").get("model_type", ""))
             attention = attention_for(family, chosen_dtype)
@@ -110,6 +113,8 @@ class Backbone:
         if on_cpu:
             keep_freed_memory()
             speed_up(model)
+        if dtype == INT8:
+            quantise(model)
         width = int(model.config.hidden_size) * len(layout.pooling)
         if layout.dense:
             width = int(_json(layout.dense[-1] / "config.json")["out_features"])

@@ -87,6 +87,12 @@ ReaderName = Annotated[
         "--reader", metavar="NAME", help="Another reader: a directory.", show_default=False
     ),
 ]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="auto, fp32, bf16, fp16 or, on a CPU, int8.", show_default=False
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False),
@@ -103,6 +109,7 @@ def retrieval(
     limit: Limit = None,
     seed: Seed = 0,
     backbone: BackboneName = None,
+    dtype: Dtype = None,
     out: Out = None,
     json: Json = False,
 ) -> None:
@@ -126,7 +133,7 @@ def retrieval(
             show=show,
         )
 
-    _evaluate(context, data, measure, {"backbone": backbone}, seed, out, json)
+    _evaluate(context, data, measure, {"backbone": backbone, "dtype": dtype}, seed, out, json)
 
 
 @app.command(epilog=READING_EXAMPLES)
