@@ -63,6 +63,7 @@ def test_every_family_gives_the_same_states(
     import transformers
 
     monkeypatch.setattr(cpu, "_SCORES", 2 * 8 * 8)  # so that rows are split into several chunks
+    monkeypatch.setattr(cpu, "_VECTOR", 4)  # and these rows are long
     config = getattr(transformers, f"{family}Config")(**{**SIZES, **FAMILIES[family]})
     made: Any = getattr(transformers, f"{family}Model")
     torch.manual_seed(0)
@@ -101,8 +102,12 @@ def test_chunks_are_all_rows_within_budget(lengths: list[int], budget: int) -> N
         assert size == 1 or size * max(lengths[rows]) ** 2 <= budget
 
 
+@pytest.mark.parametrize("vector", [3, 32])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_row_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
+def test_a_row_does_not_depend_on_its_neighbours(
+    dtype: torch.dtype, vector: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_VECTOR", vector)
     torch.manual_seed(0)
     q, k, v = (torch.randn(4, 2, 8, 16, dtype=dtype) for _ in range(3))
     lengths = MASK.sum(1).tolist()

@@ -136,9 +136,11 @@ def attention(
     scale = width**-0.5 if scaling is None else scaling
     lengths = [length] * n if attention_mask is None else attention_mask.sum(1).tolist()
     out = query.new_empty(n, length, heads, width)
-    attend = _attend_bf16 if query.dtype == torch.bfloat16 else _attend
     for rows in _chunks(lengths, _SCORES // heads):
         longest = max(lengths[rows])
+        # Texts of a vector's length or less are too little work to be worth three steps.
+        by_products = query.dtype == torch.bfloat16 and longest > _VECTOR
+        attend = _attend_bf16 if by_products else _attend
         q, k, v = (each[rows, :, :longest] for each in (query, key, value))
         out[rows, :longest] = attend(q, k, v, lengths[rows], scale).transpose(1, 2)
         out[rows, longest:] = 0
@@ -157,7 +159,7 @@ def _attend_bf16(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale:
     """Attention of [m, heads, longest, d] by batched products and a softmax."""
     m, heads, longest, width = q.shape
     # The softmax is 1.5 times slower over rows that are no whole number of vectors.
-    padded = -(-longest // _VECTOR) * _VECTOR if longest > _VECTOR // 2 else longest
+    padded = -(-longest // _VECTOR) * _VECTOR
     queries = torch.mul(q, scale, out=q.new_empty(q.shape)).view(-1, longest, width)
     keys, values = k.new_zeros(2, m, heads, padded, width)
     keys[:, :, :longest] = k
