@@ -185,7 +185,7 @@ def test_the_environment_does_not_hide_a_wrong_section(file: Path) -> None:
         ("POINTSMAN_SEARCH", "1", "POINTSMAN_SEARCH: no such setting; it is a section, with"),
         ("POINTSMAN_SEARCH_MODE", "bm25", "did you mean 'search.mode'?"),
         ("POINTSMAN_SEARCH__CANDIDATES", "a few", "POINTSMAN_SEARCH__CANDIDATES: search.candid"),
-        ("POINTSMAN_DTYPE", "int8", "POINTSMAN_DTYPE: dtype is 'int8': input should be 'auto'"),
+        ("POINTSMAN_DTYPE", "int4", "POINTSMAN_DTYPE: dtype is 'int4': input should be 'auto'"),
         ("POINTSMAN_DEVICE", "[", None),
     ],
 )
