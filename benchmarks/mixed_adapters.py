@@ -64,7 +64,6 @@ def main() -> None:
                 )
                 for way in turns.seconds:
                     rows.append([kind, count, way, *turns.row(way, "base")])
-                print(rows[-3:], file=sys.stderr)
         title = f"{ROWS} queries of {length} tokens, {dtype}, {torch.get_num_threads()} threads"
         columns = [
             "adapted",

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from families import FAMILIES, SIZES
 from pointsman.backbone import cpu
 from pointsman.backbone.cpu import (
     ATTENTION,
@@ -24,25 +25,6 @@ from pointsman.backbone.cpu import (
     speed_up,
 )
 
-SIZES = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-    "pad_token_id": 1,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "Bert": {},
-    "Roberta": {},
-    "XLMRoberta": {},
-    "Camembert": {},
-    "Electra": {"embedding_size": 16},
-    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
-    "MPNet": {},
-    "ModernBert": {"global_attn_every_n_layers": 2, "local_attention": 4},
-}
 # Rows in no order of length, one of them a single token.
 IDS = torch.tensor(
     [

@@ -7,26 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from families import FAMILIES, SIZES
 from pointsman.backbone.split import SplitModel
 from pointsman.errors import ConfigError, ModelError
 
-SIZES = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 32,
-    "pad_token_id": 1,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "Bert": {},
-    "Roberta": {},
-    "MPNet": {},
-    "Electra": {"embedding_size": 16},
-    "DistilBert": {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 24},
-    "ModernBert": {"global_attn_every_n_layers": 2, "local_attention": 4},
-}
 IDS = torch.tensor([[2, 5, 6, 7, 8, 9, 10, 3], [2, 11, 12, 3, 1, 1, 1, 1]])
 MASK = (IDS != 1).long()
 
