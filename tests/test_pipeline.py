@@ -380,7 +380,10 @@ def test_a_router_mixes_the_vectors_of_two_experts(
             expected, abs=1e-4
         )
     # Each expert saw only the rows that use it, and the base's vectors were made once.
-    assert encoder.calls == [(None, questions), ("expert", [questions[0], questions[2]])]
+    assert encoder.calls == [
+        (None, questions),
+        (["expert", "expert"], [questions[0], questions[2]]),
+    ]
     routes = [answer.trace.steps[0] for answer in answers]
     assert [route.options[0] for route in routes] == ["expert", "base", "expert"]
     assert [route.choice for route in routes] == [("expert", "base"), ("base",), ("expert",)]

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pointsman.backbone.queries import EncodedQueries
+from pointsman.backbone.queries import EncodedQueries, routed_vectors
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError, EmptyCollectionError, QuestionError
 from pointsman.protocols import Agent, Allocator, Encoder, Grader, Index, Queries, Router, Selector
@@ -204,25 +204,11 @@ class Pipeline:
         deadline: Deadline | None,
     ) -> list[list[Hit]]:
         mode = self.settings.mode
-        vectors = None if mode == "bm25" else self._vectors(queries, routing, deadline)
+        vectors = (
+            None if mode == "bm25" else routed_vectors(self.encoder, queries, routing, deadline)
+        )
         text = None if mode == "dense" else queries.texts
         return self.index.search(vectors, k, text, where, deadline)
-
-    def _vectors(self, queries: Queries, routing: Routing, deadline: Deadline | None) -> FloatArray:
-        """Mixtures of the experts' query vectors, each expert run only on rows that use it."""
-        mixed = np.zeros((len(queries.texts), self.encoder.identity.dimension), dtype=np.float32)
-        for column, expert in enumerate(routing.experts):
-            rows = np.flatnonzero(routing.weights[:, column])
-            if rows.size == 0:
-                continue
-            if column == 0:  # the base: its vectors may be there already
-                vectors = queries.vectors[rows]
-            else:
-                texts = [queries.texts[i] for i in rows.tolist()]
-                vectors = self.encoder.encode(texts, expert, prompt="query", deadline=deadline)
-            mixed[rows] += routing.weights[rows, column, None] * vectors
-        norms = np.linalg.norm(mixed, axis=1, keepdims=True)
-        return np.asarray(mixed / np.maximum(norms, 1e-12), dtype=np.float32)
 
     def _answer(
         self,

@@ -9,7 +9,12 @@ from scipy import stats
 
 from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate import significance
-from pointsman.evaluate.significance import bootstrap_interval, paired_randomisation
+from pointsman.evaluate.significance import (
+    bootstrap_interval,
+    macro_interval,
+    macro_randomisation,
+    paired_randomisation,
+)
 
 
 def test_interval_agrees_with_scipy() -> None:
@@ -171,3 +176,48 @@ def test_bad_settings() -> None:
         bootstrap_interval([1.0], level=95)
     with pytest.raises(ConfigError, match="resamples must be at least 1"):
         paired_randomisation([1.0], [1.0], resamples=0)
+
+
+def test_macro_mean_weighs_sets_not_queries() -> None:
+    interval = macro_interval([[0.0] * 90 + [1.0] * 10, [1.0, 1.0]])
+    assert interval.mean == pytest.approx((0.1 + 1.0) / 2)
+    assert (interval.n, interval.clusters) == (102, 2)
+    # All the spread is the first set's, at half its weight.
+    alone = bootstrap_interval([0.0] * 90 + [1.0] * 10)
+    assert interval.high - interval.low == pytest.approx((alone.high - alone.low) / 2, abs=0.01)
+
+
+def test_macro_interval_covers_the_truth_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(13)
+    covered = 0
+    for seed in range(200):
+        sets = [generator.random(30) < 0.8, generator.random(120) < 0.3]
+        interval = macro_interval(sets, resamples=400, seed=seed)
+        covered += interval.low <= 0.55 <= interval.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_macro_test_of_one_set_is_the_paired_test() -> None:
+    generator = np.random.default_rng(14)
+    a, b = generator.random(40), generator.random(40)
+    one, plain = macro_randomisation([a], [b], seed=3), paired_randomisation(a, b, seed=3)
+    assert one.difference == pytest.approx(plain.difference)
+    assert one.p_value == pytest.approx(plain.p_value, abs=0.002)
+
+
+def test_macro_test_by_hand() -> None:
+    # Units: ±1/4, ±1/4 (two queries of a set), ±1/2 (one query of the other). The sum seen is 1,
+    # which two of the eight assignments reach.
+    test = macro_randomisation([[1.0, 1.0], [1.0]], [[0.0, 0.0], [0.0]])
+    assert (test.difference, test.p_value, test.exact) == (1.0, 0.25, True)
+
+
+@pytest.mark.parametrize("pair", [([[1.0]], [[1.0, 2.0]]), ([[1.0]], [[1.0], [2.0]])])
+def test_macro_test_refuses_what_is_not_paired(pair: tuple[list[list[float]], ...]) -> None:
+    with pytest.raises(InputError, match="same sets"):
+        macro_randomisation(*pair)
+
+
+def test_macro_refuses_nothing_at_all() -> None:
+    with pytest.raises(InputError, match="no set"):
+        macro_interval([])

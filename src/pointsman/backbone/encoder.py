@@ -284,11 +284,14 @@ class Backbone:
         return ids
 
     def _sentence_vectors(self, states: Tensor, mask: Tensor) -> FloatArray:
+        found: FloatArray = self._pooled(states, mask).cpu().numpy()
+        return found
+
+    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
         vectors = pool(states, mask.to(self.device), self._layout.pooling)
         for dense in self._dense:
             vectors = dense(vectors)
-        found: FloatArray = nn.functional.normalize(vectors, dim=-1).cpu().numpy()
-        return found
+        return nn.functional.normalize(vectors, dim=-1)
 
     # ---- token states of pairs
 
@@ -336,6 +339,13 @@ class Backbone:
         """Last hidden states [n, length, d] of padded token ids, through whatever adapter is active."""
         states: Tensor = self.model(**self._moved(inputs)).last_hidden_state
         return states
+
+    def sentence_vectors(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Unit vectors [n, d] float32 of padded token ids, on the device, through what is active.
+
+        The part of `encode` that gradients flow through.
+        """
+        return self._pooled(self.forward(inputs), inputs["attention_mask"])
 
     def forward_upper(self, states: Tensor, mask: Tensor, layers: int) -> Tensor:
         """The same from the states [n, length, d] that the first `layers` layers gave."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointsman.errors import SpecialistError
+from pointsman.errors import ModelError, SpecialistError
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -99,14 +99,27 @@ def linear_layers(base: nn.Module) -> dict[str, nn.Linear]:
 
 
 def new_adapter(
-    base: nn.Module, rank: int, alpha: float, generator: torch.Generator | None = None
+    base: nn.Module,
+    rank: int,
+    alpha: float,
+    generator: torch.Generator | None = None,
+    targets: Collection[str] | None = None,
 ) -> LoraAdapter:
-    """A fresh adapter on every linear layer: A uniform as Kaiming's, B zero, so it changes nothing yet."""
+    """A fresh adapter: A uniform as Kaiming's, B zero, so it changes nothing yet.
+
+    It adapts every linear layer, or those whose own name ("query") is one of `targets`. Raises
+    ModelError where the base has none of that name.
+    """
     layers = {}
     for name, linear in linear_layers(base).items():
+        if targets is not None and name.rpartition(".")[2] not in targets:
+            continue
         bound = 1 / math.sqrt(linear.in_features)
         a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)
         layers[name] = LowRank(a, torch.zeros(linear.out_features, rank), alpha / rank)
+    if not layers:
+        named = "" if targets is None else f" called {' or '.join(sorted(targets))}"
+        raise ModelError(f"the base has no linear layer{named} to adapt")
     return LoraAdapter(layers)
 
 

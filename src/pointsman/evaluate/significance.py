@@ -106,6 +106,66 @@ def paired_randomisation(
         )
     sums, _ = _by_cluster(first - second, clusters)
     units = sums[sums != 0]  # an exchange of equals changes nothing, so it needs no sign
+    p_value, exact = _sign_test(units, resamples, seed)
+    return PairedTest(
+        difference=float(first.mean() - second.mean()),
+        p_value=p_value,
+        n=len(first),
+        clusters=_count(sums, clusters),
+        exact=exact,
+    )
+
+
+def macro_interval(
+    sets: Sequence[Values], level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of the mean over sets of each set's mean over its queries.
+
+    Queries are resampled within their set, the sets stay: it says how sure the macro mean of these
+    sets is, not of others. `clusters` of the result is the number of sets. Raises as
+    `bootstrap_interval` does, and InputError where there is no set.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"level must lie between 0 and 1, for example 0.95, not {level}")
+    _check_resamples(resamples)
+    arrays = _sets("values", sets)
+    means = np.zeros(resamples)
+    generator = np.random.default_rng(seed)
+    for array in arrays:
+        for chunk in _chunks(resamples, len(array)):
+            drawn = generator.integers(0, len(array), size=(chunk.stop - chunk.start, len(array)))
+            means[chunk] += array[drawn].mean(axis=1) / len(arrays)
+    low, high = map(float, np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
+    mean = float(np.mean([array.mean() for array in arrays]))
+    return Interval(mean, low, high, sum(map(len, arrays)), len(arrays))
+
+
+def macro_randomisation(
+    a: Sequence[Values], b: Sequence[Values], resamples: int = 10_000, seed: int = 0
+) -> PairedTest:
+    """The paired randomisation test of the difference between two systems' means over sets.
+
+    `a` and `b` hold each set's scores of the same queries in the same order. A query's pair can be
+    exchanged on its own and weighs 1 / (sets · queries of its set). Raises as `paired_randomisation`.
+    """
+    _check_resamples(resamples)
+    first, second = _sets("a", a), _sets("b", b)
+    if [len(each) for each in first] != [len(each) for each in second]:
+        raise InputError("a and b must hold the same sets with the same queries, in the same order")
+    differences = [x - y for x, y in zip(first, second, strict=True)]
+    weighted = np.concatenate([each / (len(differences) * len(each)) for each in differences])
+    p_value, exact = _sign_test(weighted[weighted != 0], resamples, seed)
+    return PairedTest(float(weighted.sum()), p_value, len(weighted), len(differences), exact)
+
+
+def _sets(name: str, sets: Sequence[Values]) -> list[_Array]:
+    if len(sets) == 0:
+        raise InputError(f"{name} holds no set")
+    return [_vector(f"{name}[{i}]", values) for i, values in enumerate(sets)]
+
+
+def _sign_test(units: _Array, resamples: int, seed: int) -> tuple[float, bool]:
+    """The share of sign patterns whose |sum| reaches that of `units`, and whether all were tried."""
     # Assignments that tie with the observed one must count, whatever the order of summation.
     threshold = abs(float(units.sum())) - 1e-10 * float(np.abs(units).sum())
     exact = len(units) <= _EXACT_UNITS
@@ -113,13 +173,7 @@ def paired_randomisation(
     for signs in _all_signs(len(units)) if exact else _random_signs(len(units), resamples, seed):
         count += int((np.abs(signs @ units) >= threshold).sum())
         total += len(signs)
-    return PairedTest(
-        difference=float(first.mean() - second.mean()),
-        p_value=count / total if exact else (count + 1) / (total + 1),
-        n=len(first),
-        clusters=_count(sums, clusters),
-        exact=exact,
-    )
+    return count / total if exact else (count + 1) / (total + 1), exact
 
 
 def _all_signs(units: int) -> Iterator[_Array]:
