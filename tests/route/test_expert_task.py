@@ -36,7 +36,7 @@ def make_task(
     return ExpertTask(backbone, adapter, judged, documents, evaluate, **settings)
 
 
-@pytest.mark.parametrize("negatives", ["batch", "mined", "all"])
+@pytest.mark.parametrize("negatives", ["batch", "mined", "judged", "all"])
 def test_an_expert_learns_its_domain(
     tiny: Backbone, documents: Documents, run_folder: Path, negatives: Negatives
 ) -> None:
@@ -90,6 +90,22 @@ def test_a_mined_negative_that_is_relevant_to_another_query_counts_for_this_one(
     vector = torch.from_numpy(tiny.encode(["alpha is"], prompt="query"))
     chosen = torch.from_numpy(documents.vectors[[documents.rows["red"], documents.rows["blue"]]])
     expected = contrastive_loss(vector @ chosen.T, torch.tensor([[True, False]]), 0.1)
+    assert task.loss([0]).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_judged_negatives_are_every_querys_positives_and_nothing_else(
+    tiny: Backbone, documents: Documents
+) -> None:
+    judged = [
+        Judged("1", "alpha is", {"red": 1}),
+        Judged("2", "beta", {"blue": 1}),
+        Judged("3", "gamma", {"gold": 1, "red": 1}),
+    ]
+    task = make_task(tiny, documents, judged, negatives="judged", temperature=0.1)
+    vector = torch.from_numpy(tiny.encode(["alpha is"], prompt="query"))
+    rows = sorted(documents.rows[id] for id in ("red", "blue", "gold"))
+    positive = torch.tensor([[row == documents.rows["red"] for row in rows]])
+    expected = contrastive_loss(vector @ torch.from_numpy(documents.vectors[rows]).T, positive, 0.1)
     assert task.loss([0]).item() == pytest.approx(expected.item(), rel=1e-4)
 
 

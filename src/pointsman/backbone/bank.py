@@ -33,6 +33,14 @@ class _Rows:
     only: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Mixture:
+    """How much of each slot's change each row of the batch gets: `weights` [n, slots]."""
+
+    slots: Tensor
+    weights: Tensor
+
+
 class AdapterBank:
     """Adapters by name on a base whose modules and weights stay as they are.
 
@@ -51,7 +59,7 @@ class AdapterBank:
         self._stacks: dict[str, Stack] = {}
         self._siblings: dict[str, tuple[str, ...]] | None = None
         # What the forward pass under way goes through: rows of the bank, or one adapter in training.
-        self._rows: _Rows | None = None
+        self._rows: _Rows | _Mixture | None = None
         self._trained: Mapping[str, LowRank] | None = None
         self._dropout = 0.0
         # The last shared input and A x of it, for the siblings that are given the same input.
@@ -137,6 +145,27 @@ class AdapterBank:
             self._rows, self._shared = before, None
 
     @contextmanager
+    def mixtures(self, names: Sequence[str], weights: Tensor) -> Iterator[None]:
+        """Within the block, row i gets Σ_j weights[i, j] · s_j B_j A_j x of the adapters `names`.
+
+        What is mixed are the adapters' changes to every layer, in one pass, whatever their number;
+        that is not quite the mixture of what each of them would give in a pass of its own. A row of
+        zeros is the base. `weights` is [n, adapters]. For inference, as `rows` is.
+        """
+        if weights.ndim != 2 or weights.shape[1] != len(names):
+            raise ConfigError(
+                f"weights of shape {tuple(weights.shape)} for {len(names)} adapters: one column for each"
+            )
+        linear = next(iter(self._linear.values())).weight
+        slots = torch.tensor([self._slot(name) for name in names], device=linear.device)
+        mixture = _Mixture(slots, weights.to(linear.device, linear.dtype)) if len(names) else None
+        before, self._rows = self._rows, mixture
+        try:
+            yield
+        finally:
+            self._rows, self._shared = before, None
+
+    @contextmanager
     def training(self, adapter: LoraAdapter | None, dropout: float = 0.0) -> Iterator[None]:
         """Within the block, every row goes through this adapter, which need not be in the bank.
 
@@ -200,15 +229,22 @@ class AdapterBank:
             if self._trained is not None:
                 pair = self._trained.get(name)
                 return None if pair is None else output + pair.delta(args[0], self._dropout)
-            if self._rows is None or self._rows.only == _BASE or name not in self._stacks:
+            rows = self._rows
+            base = rows is None or (isinstance(rows, _Rows) and rows.only == _BASE)
+            if base or name not in self._stacks:
                 return None
-            return self._adapted(name, args[0], output, self._rows)
+            return self._adapted(name, args[0], output, rows)
 
         return adapt
 
-    def _adapted(self, name: str, x: Tensor, output: Tensor, rows: _Rows) -> Tensor:
+    def _adapted(self, name: str, x: Tensor, output: Tensor, rows: _Rows | _Mixture) -> Tensor:
         """output [n, …, out] plus each row's own s B A x, in place."""
         stack = self._stacks[name]
+        if isinstance(rows, _Mixture):
+            inner = self._mixed_inner(stack, x, rows)[:, :, stack.layers.index(name)]
+            up = stack.up[name].index_select(0, rows.slots).view(-1, output.shape[-1])
+            output.view(-1, output.shape[-1]).addmm_(inner.reshape(-1, len(up)), up)
+            return output
         inner = self._inner(stack, x, rows)
         at = stack.layers.index(name) * stack.rank
         inner = inner[..., at : at + stack.rank]
@@ -220,6 +256,21 @@ class AdapterBank:
             output.view(len(rows.index), -1, output.shape[-1]).baddbmm_(inner, up)
         return output
 
+    def _mixed_inner(self, stack: Stack, x: Tensor, rows: _Mixture) -> Tensor:
+        """w A x [n, tokens, members, slots, rank] for all members of the stack and all slots."""
+        if self._shared is not None and self._shared[0] is stack and self._shared[1] is x:
+            return self._shared[2]
+        n, slots = rows.weights.shape
+        _check_rows(x, n)
+        # Members outermost, so that a layer's part of the product lies together.
+        down = stack.down.index_select(0, rows.slots)
+        down = down.view(slots, len(stack.layers), stack.rank, stack.width).transpose(0, 1)
+        inner = x.reshape(-1, stack.width) @ down.reshape(-1, stack.width).T
+        inner = inner.view(n, -1, len(stack.layers), slots, stack.rank)
+        inner *= rows.weights.view(n, 1, 1, slots, 1)
+        self._shared = (stack, x, inner) if len(stack.layers) > 1 else None
+        return inner
+
     def _inner(self, stack: Stack, x: Tensor, rows: _Rows) -> Tensor:
         """A x for all members of the stack: [tokens, members · rank], or [n, …] where rows differ."""
         if self._shared is not None and self._shared[0] is stack and self._shared[1] is x:
@@ -227,15 +278,19 @@ class AdapterBank:
         if rows.only is not None:
             inner = x.reshape(-1, stack.width) @ stack.down[rows.only].view(-1, stack.width).T
         else:
-            if x.shape[0] != len(rows.index):
-                raise ModelError(
-                    f"a layer is given {x.shape[0]} rows for a batch of {len(rows.index)}: "
-                    "this base cannot take several adapters in one batch"
-                )
+            _check_rows(x, len(rows.index))
             down = stack.down.index_select(0, rows.index).view(len(x), -1, stack.width)
             inner = torch.bmm(x.reshape(len(x), -1, stack.width), down.transpose(1, 2))
         self._shared = (stack, x, inner) if len(stack.layers) > 1 else None
         return inner
+
+
+def _check_rows(x: Tensor, n: int) -> None:
+    if x.shape[0] != n:
+        raise ModelError(
+            f"a layer is given {x.shape[0]} rows for a batch of {n}: "
+            "this base cannot take several adapters in one batch"
+        )
 
 
 def shared_inputs(base: nn.Module, linear: Mapping[str, nn.Linear]) -> dict[str, tuple[str, ...]]:

@@ -195,6 +195,34 @@ class Backbone:
                     progress(len(batch))
         return vectors
 
+    def encode_mixture(
+        self,
+        texts: Sequence[str],
+        adapters: Sequence[str],
+        weights: FloatArray,
+        *,
+        prompt: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> FloatArray:
+        """Unit vectors [n, d] of texts through a mixture of adapters each, all in one pass.
+
+        Text i gets Σ_j weights[i, j] of what adapter j changes in every layer; see
+        `AdapterBank.mixtures`. `weights` is [n, adapters]; a row of zeros is the frozen base.
+        """
+        if len(weights) != len(texts):
+            raise ConfigError(f"{len(weights)} rows of weights for {len(texts)} texts")
+        ids = self.token_ids(texts, prompt)
+        shares = torch.from_numpy(np.asarray(weights, dtype=np.float32))
+        vectors = np.zeros((len(texts), self._identity.dimension), dtype=np.float32)
+        for batch in self._batches([len(row) for row in ids]):
+            if deadline is not None:
+                deadline.check("encoding")
+            inputs = pad([ids[i] for i in batch], self._pad_id)
+            with torch.inference_mode(), self._bank.mixtures(adapters, shares[batch]):
+                states = self.forward(inputs)
+                vectors[batch] = self._sentence_vectors(states, inputs["attention_mask"])
+        return vectors
+
     def begin(
         self,
         texts: Sequence[str],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from pointsman.backbone.card import Extent, front_matter, hub_base, without_front_matter
+from pointsman.backbone.card import ENCODER, Extent, front_matter, hub_base, without_front_matter
 from pointsman.backbone.incoming import read_pickle
 from pointsman.backbone.layout import read_layout
 from pointsman.backbone.lora import CONFIG_FILE, LoraAdapter, read_safetensors, write_adapter
@@ -48,7 +48,8 @@ def export_sentence_transformers(
     Raises SpecialistError for a specialist with a head, BackboneMismatchError where `backbone` is not
     the base that it was made on, InputError where there is something already, ReadOnlyError.
     """
-    if specialist.head:
+    # A query expert's head says where it is at home, and changes no vector.
+    if specialist.head and specialist.kind != ENCODER:
         raise SpecialistError(
             f"{specialist.name} is a {specialist.kind}: its head has no place in a sentence encoder; "
             "--format peft exports its adapter"

@@ -18,7 +18,7 @@ from pointsman.route.collection import Documents, Judged
 from pointsman.route.loss import contrastive_loss
 from pointsman.types import FloatArray
 
-Negatives = Literal["batch", "mined", "all"]
+Negatives = Literal["batch", "mined", "judged", "all"]
 
 _ADAPTER = "expert:training"
 
@@ -32,8 +32,10 @@ class ExpertTask:
     """Trains an adapter for queries against documents that stay where they are (protocol `Task`).
 
     A step's negatives are "batch": the other queries' positives, as in the paper; "mined": those and
-    each query's own `hard` documents; "all": the whole collection, which costs one matrix product
-    since its vectors are there already.
+    each query's own `hard` documents; "judged": the positives of all queries; "all": the whole
+    collection. The last two cost one matrix product, since the vectors are there already. "all" also
+    teaches that a document no query asked for is wanted by none, which helps where later queries
+    want the same documents, and harms where they want others; "judged" cannot say that.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ExpertTask:
             np.array([documents.rows[id] for id in query.relevant], dtype=np.int64)
             for query in judged
         ]
+        self._judged_rows = np.unique(np.concatenate(self._positives))
         self._parameters = {
             name: nn.Parameter(p.detach().to(backbone.device))
             for name, p in adapter.trainable().items()
@@ -142,6 +145,8 @@ class ExpertTask:
         """The documents of a step, None for all of them. One positive a query, drawn anew each time."""
         if self._negatives == "all":
             return None
+        if self._negatives == "judged":
+            return self._judged_rows
         chosen = {
             self._positives[i][int(torch.randint(len(self._positives[i]), ()))] for i in batch
         }

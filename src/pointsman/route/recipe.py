@@ -1,0 +1,211 @@
+"""From judged queries to a query expert: train, compare with the base, describe, save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.data.splits import refuse_overlap
+from pointsman.errors import InputError
+from pointsman.route.collection import Documents, Judged
+from pointsman.route.task import Encode, ExpertTask, Negatives
+from pointsman.route.utility import MEASURE, utilities
+from pointsman.training.loop import Outcome, Plan, Progress, train
+
+Show = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an expert is trained.
+
+    Each kind of `negatives` is tried, and dev decides. `targets` are the linear layers adapted, by
+    their own names. `hard` documents a query are mined for "mined". `dev_queries` bounds how many
+    dev queries early stopping looks at. `steps` is how long training is: as many epochs as come
+    nearest to it, one at least; 0 leaves the plan's number of epochs.
+    """
+
+    name: str
+    negatives: tuple[Negatives, ...]
+    rank: int = 8
+    alpha: float = 32.0
+    targets: tuple[str, ...] = ("query", "value")
+    batch_size: int = 64
+    temperature: float = 0.05
+    dropout: float = 0.1
+    hard: int = 10
+    dev_queries: int = 600
+    steps: int = 0
+    plan: Plan = field(default_factory=lambda: Plan(measure=MEASURE))
+
+    def plan_for(self, queries: int) -> Plan:
+        """The plan for so many training queries."""
+        if not self.steps:
+            return self.plan
+        an_epoch = max(1, round(queries / self.batch_size))
+        epochs = max(1, round(self.steps / an_epoch))
+        # A dozen looks at dev, however long an epoch is.
+        return replace(self.plan, epochs=epochs, evaluations=max(1, math.ceil(12 / epochs)))
+
+
+PAPER = Recipe(
+    name="paper",
+    negatives=("batch",),
+    batch_size=256,
+    plan=Plan(
+        measure=MEASURE,
+        epochs=30,
+        learning_rate=1e-4,
+        weight_decay=0.0,
+        warmup=0.0,
+        evaluations=1,
+        patience=5,
+    ),
+)
+"""RouterRetriever's own (arXiv 2409.02685, section 4, and its published configuration)."""
+
+OURS = Recipe(
+    name="ours",
+    negatives=("judged", "all"),
+    steps=200,
+    plan=Plan(
+        measure=MEASURE, learning_rate=1e-3, weight_decay=0.0, warmup=0.1, evaluations=1, patience=5
+    ),
+)
+"""More negatives at no cost, since the documents' vectors are there; a larger, warmed-up rate."""
+
+RECIPES = {recipe.name: recipe for recipe in (OURS, PAPER)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Data:
+    """What an expert is trained on and chosen by; all judgements are of `documents`."""
+
+    documents: Documents
+    train: Sequence[Judged]
+    dev: Sequence[Judged]
+
+    def check(self, batch: int = 2) -> None:
+        """Raise InputError where there are too few training queries, no dev, or dev stands in train."""
+        if len(self.train) < batch:
+            raise InputError(
+                f"{len(self.train)} training queries are fewer than a batch of {batch}; "
+                "an expert needs more of them"
+            )
+        if not self.dev:
+            raise InputError("there are no dev queries to choose the expert by")
+        refuse_overlap(
+            [query.text for query in self.train], [query.text for query in self.dev], "train"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedExpert:
+    """An expert as it came out. `base` and `best` are nDCG@10 on dev; `helps` says which is higher."""
+
+    adapter: LoraAdapter
+    negatives: Negatives
+    base: float
+    best: float
+    outcomes: Mapping[Negatives, Outcome]
+
+    @property
+    def helps(self) -> bool:
+        """Whether it beats the base on dev; one that does not should not be used."""
+        return self.best > self.base
+
+
+def train_expert(
+    backbone: Backbone,
+    data: Data,
+    recipe: Recipe,
+    run_folder: Path,
+    show: Callable[[Negatives, Progress], None] | None = None,
+) -> TrainedExpert:
+    """Train by every kind of negatives of the recipe, and keep what is best on dev.
+
+    Checkpoints lie in `run_folder`, a folder for each kind. Raises what `Data.check` does.
+    """
+    data.check(recipe.batch_size)
+    watched = _sample(data.dev, recipe.dev_queries, recipe.plan.seed)
+    texts = [query.text for query in watched]
+
+    def measure(encode: Encode) -> Mapping[str, float]:
+        return {MEASURE: float(utilities(data.documents, watched, [encode(texts)]).mean())}
+
+    base = measure(lambda texts: backbone.encode(texts, prompt="query"))[MEASURE]
+    found: dict[Negatives, tuple[ExpertTask, Outcome]] = {}
+    for kind in recipe.negatives:
+        task = _task(backbone, data, recipe, kind, measure)
+        plan = recipe.plan_for(len(data.train))
+        shown = None if show is None else _shower(show, kind)
+        found[kind] = (task, train(task, plan, run_folder / kind, shown))
+    kind = max(found, key=lambda kind: found[kind][1].best)
+    task, outcome = found[kind]
+    return TrainedExpert(
+        task.adapter(outcome.parameters),
+        kind,
+        base,
+        outcome.best,
+        {kind: each for kind, (_, each) in found.items()},
+    )
+
+
+def _shower(show: Callable[[Negatives, Progress], None], kind: Negatives) -> Show:
+    return lambda progress: show(kind, progress)
+
+
+def _task(
+    backbone: Backbone,
+    data: Data,
+    recipe: Recipe,
+    kind: Negatives,
+    measure: Callable[[Encode], Mapping[str, float]],
+) -> ExpertTask:
+    seed = recipe.plan.seed
+    adapter = new_adapter(
+        backbone.model,
+        recipe.rank,
+        recipe.alpha,
+        torch.Generator().manual_seed(seed),
+        recipe.targets or None,
+    )
+    return ExpertTask(
+        backbone,
+        adapter,
+        data.train,
+        data.documents,
+        measure,
+        negatives=kind,
+        hard=mined(backbone, data, recipe.hard) if kind == "mined" else None,
+        batch_size=recipe.batch_size,
+        temperature=recipe.temperature,
+        dropout=recipe.dropout,
+        seed=seed,
+    )
+
+
+def mined(backbone: Backbone, data: Data, count: int) -> list[list[int]]:
+    """For each training query the documents that the base ranks highest and nobody judged relevant."""
+    vectors = backbone.encode([query.text for query in data.train], prompt="query")
+    most = max(len(query.relevant) for query in data.train)
+    nearest = data.documents.nearest(vectors, count + most)
+    ids = data.documents.ids
+    return [
+        [row for row in rows if ids[row] not in query.relevant][:count]
+        for query, rows in zip(data.train, nearest.tolist(), strict=True)
+    ]
+
+
+def _sample(judged: Sequence[Judged], count: int, seed: int) -> list[Judged]:
+    if len(judged) <= count:
+        return list(judged)
+    chosen = np.random.default_rng(seed).permutation(len(judged))[:count]
+    return [judged[i] for i in sorted(chosen.tolist())]
