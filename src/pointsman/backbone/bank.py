@@ -230,8 +230,9 @@ class AdapterBank:
                 pair = self._trained.get(name)
                 return None if pair is None else output + pair.delta(args[0], self._dropout)
             rows = self._rows
-            base = rows is None or (isinstance(rows, _Rows) and rows.only == _BASE)
-            if base or name not in self._stacks:
+            if rows is None or name not in self._stacks:
+                return None
+            if isinstance(rows, _Rows) and rows.only == _BASE:
                 return None
             return self._adapted(name, args[0], output, rows)
 

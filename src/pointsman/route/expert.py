@@ -73,7 +73,7 @@ def load_expert(folder: Path) -> Expert:
     if specialist.head:
         try:
             mean = specialist.head[_MEAN].float().numpy()
-            covariance = specialist.head[_COVARIANCE].float().numpy() / len(mean)
+            covariance = (specialist.head[_COVARIANCE].float() / len(mean)).numpy()
             queries = int(specialist.settings["domain"]["queries"])
             if covariance.shape != (len(mean), len(mean)):
                 raise ValueError(f"a covariance of shape {covariance.shape}")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pointsman.backbone.batching import pad
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
+from pointsman.errors import ConfigError
 from pointsman.route.collection import Documents, Judged
 from pointsman.route.loss import contrastive_loss
 from pointsman.types import FloatArray
@@ -81,6 +82,13 @@ class ExpertTask:
     def parameters(self) -> dict[str, nn.Parameter]:
         """The adapter's matrices by name."""
         return self._parameters
+
+    def share(self, other: ExpertTask) -> None:
+        """Train the other task's weights in place of one's own; the adapters must be alike."""
+        shapes = {name: p.shape for name, p in self._parameters.items()}
+        if shapes != {name: p.shape for name, p in other._parameters.items()}:
+            raise ConfigError("two tasks of different adapters cannot share their weights")
+        self._parameters, self._template = other._parameters, other._template
 
     def fingerprint(self) -> str:
         """Changes with the data and the settings: a run is not continued on others."""

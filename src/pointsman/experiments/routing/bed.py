@@ -1,0 +1,105 @@
+"""The collections of the routing tables: documents as base vectors, judged queries by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.vectors import kept_vectors
+from pointsman.data.arrays import ArrayCache
+from pointsman.data.beir import judged_queries as read_judged
+from pointsman.data.beir import splits
+from pointsman.data.sources import open_source, passages
+from pointsman.data.splits import refuse_overlap
+from pointsman.experiments.report import Show
+from pointsman.route.collection import Documents, Judged
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingSet:
+    """One collection: its documents, and its queries by part ("train", "dev", "test")."""
+
+    name: str
+    documents: Documents
+    parts: Mapping[str, Sequence[Judged]]
+
+
+def load_set(
+    folder: Path, backbone: Backbone, cache: ArrayCache, show: Show, limit: int | None = None
+) -> RoutingSet:
+    """Read a BEIR directory and encode its documents, or take their vectors from the cache.
+
+    `limit` bounds the queries of each part. A judgement of a document without text, which cannot be
+    found by anything, is left out. Raises InputError where test queries stand in train or dev.
+    """
+    name = folder.name
+    kept = [passage for passage in passages(open_source(folder)) if passage.content.strip()]
+    vectors = kept_vectors(
+        cache,
+        backbone,
+        f"documents-{name}",
+        [passage.content for passage in kept],
+        prompt="document",
+        progress=_counting(show, f"{name}: encoding", len(kept)),
+    )
+    documents = Documents(tuple(passage.id for passage in kept), vectors)
+    parts = {part: _judged(folder, part, documents, limit) for part in splits(folder)}
+    texts = {part: [query.text for query in judged] for part, judged in parts.items()}
+    for part in ("train", "dev"):
+        refuse_overlap(texts.get(part, ()), texts.get("test", ()), f"{name}'s {part} part")
+    return RoutingSet(name, documents, parts)
+
+
+def pooled(sets: Sequence[RoutingSet]) -> list[RoutingSet]:
+    """The same sets over one collection that holds the documents of all: the harder setting."""
+    together = Documents(
+        tuple(f"{each.name}/{id}" for each in sets for id in each.documents.ids),
+        np.concatenate([each.documents.vectors for each in sets]),
+    )
+
+    def moved(name: str, query: Judged) -> Judged:
+        return Judged(
+            query.id, query.text, {f"{name}/{id}": grade for id, grade in query.relevant.items()}
+        )
+
+    return [
+        RoutingSet(
+            each.name,
+            together,
+            {
+                part: [moved(each.name, query) for query in judged]
+                for part, judged in each.parts.items()
+            },
+        )
+        for each in sets
+    ]
+
+
+def _judged(folder: Path, part: str, documents: Documents, limit: int | None) -> list[Judged]:
+    queries, qrels = read_judged(folder, part)
+    judged = []
+    for query in queries:
+        relevant = {
+            id: grade for id, grade in qrels[query.id].items() if grade > 0 and id in documents.rows
+        }
+        if relevant:
+            judged.append(Judged(query.id, query.text, relevant))
+    if limit is not None and limit < len(judged):
+        chosen = np.random.default_rng(0).permutation(len(judged))[:limit]
+        judged = [judged[i] for i in sorted(chosen.tolist())]
+    return judged
+
+
+def _counting(show: Show, label: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        show(label, done, total)
+
+    return count

@@ -1,0 +1,150 @@
+"""The experts of the routing tables, trained once: whole, and in two halves for honest utilities."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import WEIGHTS_FILE, LoraAdapter
+from pointsman.backbone.weights import file_sha256
+from pointsman.errors import SpecialistError
+from pointsman.experiments.report import Show
+from pointsman.experiments.routing.bed import RoutingSet
+from pointsman.route.collection import Judged
+from pointsman.route.expert import Expert, load_expert, save_expert
+from pointsman.route.familiarity import Domain
+from pointsman.route.recipe import Data, Recipe, train_expert
+from pointsman.route.utility import two_folds
+from pointsman.types import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class BedExpert:
+    """An expert for the tables: its adapter, and a digest that says which one it is."""
+
+    set: str
+    adapter: LoraAdapter
+    digest: str
+    domain: Domain
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A set's expert, and its two halves: `halves[f]` has not seen the training queries of fold f."""
+
+    whole: BedExpert
+    halves: tuple[BedExpert, BedExpert]
+    folds: npt.NDArray[np.int64]
+
+
+def experts_of(
+    sets: Sequence[RoutingSet],
+    backbone: Backbone,
+    recipe: Recipe,
+    folder: Path,
+    show: Show,
+) -> dict[str, Trained]:
+    """Every set's experts, from `folder` where they are there; what is missing is trained.
+
+    A training that was interrupted goes on from its last checkpoint.
+    """
+    return {each.name: _trained(each, backbone, recipe, folder, show) for each in sets}
+
+
+def _trained(
+    each: RoutingSet, backbone: Backbone, recipe: Recipe, folder: Path, show: Show
+) -> Trained:
+    train = each.parts["train"]
+    folds = two_folds(len(train), recipe.plan.seed)
+    whole = _expert(each, train, None, backbone, recipe, folder, show)
+    halves = [
+        _expert(
+            each,
+            [query for query, fold in zip(train, folds, strict=True) if fold != f],
+            f,
+            backbone,
+            recipe,
+            folder,
+            show,
+        )
+        for f in (0, 1)
+    ]
+    return Trained(whole, (halves[0], halves[1]), folds)
+
+
+def _expert(
+    each: RoutingSet,
+    train: Sequence[Judged],
+    fold: int | None,
+    backbone: Backbone,
+    recipe: Recipe,
+    folder: Path,
+    show: Show,
+) -> BedExpert:
+    data = Data(each.documents, list(train), list(each.parts["dev"]))
+    place = folder / "-".join(
+        [each.name, "whole" if fold is None else f"fold{fold}", _identity(data, recipe, backbone)]
+    )
+    try:
+        expert = load_expert(place)
+    except SpecialistError:
+        expert = _train(each.name, data, fold, backbone, recipe, place, show)
+    assert expert.domain is not None
+    return BedExpert(each.name, expert.adapter, file_sha256(place / WEIGHTS_FILE), expert.domain)
+
+
+def _train(
+    name: str,
+    data: Data,
+    fold: int | None,
+    backbone: Backbone,
+    recipe: Recipe,
+    place: Path,
+    show: Show,
+) -> Expert:
+    label = f"{name}: training" + ("" if fold is None else f", half {fold + 1} of 2")
+    started = time.monotonic()
+    trained = train_expert(
+        backbone,
+        data,
+        recipe,
+        place.with_name(place.name + ".run"),
+        lambda kind, progress: show(f"{label} ({kind})", progress.step, progress.steps),
+    )
+    vectors: FloatArray = backbone.encode([query.text for query in data.train], prompt="query")
+    outcome = trained.outcomes[trained.negatives]
+    save_expert(
+        Expert(name, trained.adapter, backbone.identity.sha256, Domain.of(vectors)),
+        backbone.identity,
+        place,
+        training={
+            "recipe": asdict(recipe),
+            "negatives": trained.negatives,
+            "steps": outcome.steps,
+            "seconds": round(time.monotonic() - started),
+        },
+        numbers={
+            "dev": {"measure": recipe.plan.measure, "best": trained.best, "base": trained.base}
+        },
+        card=f"# {name}\n",
+    )
+    # As it comes back from the disk, in halves: what is measured is what is kept.
+    return load_expert(place)
+
+
+def _identity(data: Data, recipe: Recipe, backbone: Backbone) -> str:
+    digest = hashlib.sha256(data.documents.digest().encode())
+    parts = [
+        backbone.identity.sha256,
+        sorted(asdict(recipe).items()),
+        [(query.text, sorted(query.relevant.items())) for query in (*data.train, *data.dev)],
+    ]
+    digest.update(repr(parts).encode())
+    return digest.hexdigest()[:12]

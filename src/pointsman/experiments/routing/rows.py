@@ -1,0 +1,234 @@
+"""The rows of the routing table: bounds, controls, the paper's router and its rivals, and ours.
+
+Every row is a function from a view to the nDCG@10 of its queries. A row is built from training
+queries (with cross-fitted vectors) and, where something is chosen, from dev; none sees test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.experiments.routing.views import View
+from pointsman.route.familiarity import Domain
+from pointsman.route.mixture import MixtureRouter, MixtureSettings
+from pointsman.route.pilots import Pilots, best_experts, make_pilots
+from pointsman.route.plain import BASE
+from pointsman.route.rivals import classification_head, expert_classifiers
+from pointsman.route.router import KnnRouter, PilotRouter, VectorRouter
+from pointsman.route.whitening import whitening
+from pointsman.types import FloatArray
+
+_Scores = npt.NDArray[np.float64]
+
+PILOTS = (1, 2, 5, 10)
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
+STRENGTHS = (0.1, 0.15, 0.2, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `kind` is bound, control, paper, rival or ours; `corpus` marks a row
+    that looks at the collection's documents, which betray the data set.
+    """
+
+    name: str
+    kind: str
+    scores: Callable[[View], _Scores]
+    corpus: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What rows may be built from: the experts in order, and their sets' train and dev views."""
+
+    experts: tuple[str, ...]
+    train: Mapping[str, View]
+    dev: Mapping[str, View]
+    domains: Mapping[str, Domain]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The base and the experts, as routers name them."""
+        return (BASE, *self.experts)
+
+    def vectors(self) -> FloatArray:
+        """The base vectors of all training queries, set after set."""
+        return np.concatenate([self.train[name].base for name in self.experts])
+
+    def best(self) -> npt.NDArray[np.int64]:
+        """The best expert of every training query, in the same order."""
+        return np.concatenate([best_experts(self.train[name].utilities) for name in self.experts])
+
+
+def controls(known: Known) -> list[Row]:
+    """The base, random choice, the best single expert, and the oracles."""
+    means = [
+        float(np.mean([view.utilities[:, j].mean() for view in known.dev.values()]))
+        for j in range(len(known.names))
+    ]
+    single = int(np.argmax(means))
+    share = best_share(known)
+    return [
+        Row("base", "control", lambda view: view.utilities[:, 0]),
+        Row("random expert (expected)", "control", lambda view: view.utilities.mean(axis=1)),
+        Row(
+            f"best single on dev ({known.names[single]})",
+            "control",
+            lambda view: view.utilities[:, single],
+        ),
+        Row("DatasetOracle", "bound", dataset_oracle),
+        Row("InstanceOracle", "bound", lambda view: view.utilities.max(axis=1)),
+        Row(
+            f"own expert, {share:g} of it with the base",
+            "bound",
+            lambda view: own_mixture(known, view, share),
+        ),
+    ]
+
+
+def dataset_oracle(view: View) -> _Scores:
+    """The expert, or the base, that is best on the whole of this set (by its test scores)."""
+    return np.asarray(view.utilities[:, int(view.utilities.mean(axis=0).argmax())])
+
+
+def own_mixture(known: Known, view: View, share: float) -> _Scores:
+    """The base mixed with the set's own expert, by an oracle of the set; the base where it has none."""
+    weights = np.zeros((len(view.judged), len(known.names)))
+    weights[:, 0] = 1.0
+    if view.set in known.experts:
+        weights[:, 0] = 1 - share
+        weights[:, known.names.index(view.set)] = share
+    return view.score(view.mixed(weights))
+
+
+def best_share(known: Known) -> float:
+    """The own expert's share that is best on dev over all sets: one for all."""
+
+    def mean(share: float) -> float:
+        return float(
+            np.mean([own_mixture(known, view, share).mean() for view in known.dev.values()])
+        )
+
+    return max(SHARES, key=mean)
+
+
+def paper(known: Known, seed: int = 0) -> list[Row]:
+    """RouterRetriever with its pilot library, and its rivals (appendix A.1)."""
+    sets = [(known.train[name].base, known.train[name].utilities) for name in known.experts]
+    libraries = {k: make_pilots(sets, k, seed) for k in PILOTS}
+    rows = []
+    for k, pilots in libraries.items():
+        rows.append(_chosen(f"pilots, mean, k = {k}", "paper", PilotRouter(known.names, pilots)))
+        rows.append(
+            _chosen(f"pilots, max, k = {k}", "paper", PilotRouter(known.names, pilots, "max"))
+        )
+    rows.append(_chosen("pilots without the base", "paper", _without_base(known, seed)))
+    vectors, best = known.vectors(), known.best()
+    own = np.concatenate(
+        [np.full(len(known.train[name].judged), known.names.index(name)) for name in known.experts]
+    )
+    rows += [
+        _chosen(
+            "ClassificationHeadRouter", "rival", classification_head(known.names, vectors, best)
+        ),
+        _chosen("ExpertClassifierRouter", "rival", expert_classifiers(known.names, vectors, best)),
+        _chosen("DatasetRouter", "rival", classification_head(known.names, vectors, own)),
+        _chosen("one centroid a domain", "control", _centroids(known)),
+    ]
+    utilities = np.concatenate([known.train[name].utilities for name in known.experts])
+    k = best_neighbours(known, vectors, utilities)
+    rows.append(
+        _chosen(
+            f"kNN over utilities, k = {k}", "control", KnnRouter(known.names, vectors, utilities, k)
+        )
+    )
+    return rows
+
+
+def best_neighbours(known: Known, vectors: FloatArray, utilities: _Scores) -> int:
+    """The k of nearest neighbours that is best on dev."""
+
+    def mean(k: int) -> float:
+        router = KnnRouter(known.names, vectors, utilities, k)
+        return float(np.mean([_choose(router, view).mean() for view in known.dev.values()]))
+
+    return max((8, 16, 32, 64, 128), key=mean)
+
+
+def ours(known: Known, settings: MixtureSettings, strength: float) -> list[Row]:
+    """The mixture by familiarity, the whitened query, and both."""
+    router = MixtureRouter(dict(known.domains), settings)
+
+    def mixture(view: View) -> FloatArray:
+        return view.mixed(router.weights(router.scores(view.base)))
+
+    return [
+        Row("familiarity mixture", "ours", lambda view: view.score(mixture(view))),
+        Row(
+            "base, whitened",
+            "ours",
+            lambda view: view.score(whitened(view, view.base, strength)),
+            corpus=True,
+        ),
+        Row(
+            "familiarity mixture, whitened",
+            "ours",
+            lambda view: view.score(whitened(view, mixture(view), strength)),
+            corpus=True,
+        ),
+    ]
+
+
+def whitened(view: View, queries: FloatArray, strength: float) -> FloatArray:
+    """The queries fitted to the view's documents."""
+    return np.asarray(queries @ whitening(view.documents.vectors, strength), dtype=np.float32)
+
+
+def _chosen(name: str, kind: str, router: VectorRouter) -> Row:
+    return Row(name, kind, lambda view: _choose(router, view))
+
+
+def _choose(router: VectorRouter, view: View) -> _Scores:
+    """Scores of a router that sends each query to one expert: they are known already."""
+    choice = router.scores(view.base).argmax(axis=1)
+    return np.asarray(view.utilities[np.arange(len(choice)), choice])
+
+
+def _without_base(known: Known, seed: int) -> PilotRouter:
+    """The paper's router without a general expert: instances go to the best of the others."""
+    sets = []
+    for name in known.experts:
+        view = known.train[name]
+        others = view.utilities.copy()
+        others[:, 0] = -1.0
+        sets.append((view.base, others))
+    return PilotRouter(known.names, make_pilots(sets, 1, seed))
+
+
+def _centroids(known: Known) -> PilotRouter:
+    """Each domain's one centroid, of unit length, speaks for its own expert."""
+    means = np.stack([known.train[name].base.mean(axis=0) for name in known.experts])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    return PilotRouter(
+        known.names, Pilots(means.astype(np.float32), np.arange(1, len(known.names)))
+    )
+
+
+def leave_one_out(known: Known, name: str) -> Known:
+    """What would be known without one domain and its expert: its own queries are then unseen."""
+    kept = [0, *(1 + i for i, expert in enumerate(known.experts) if expert != name)]
+
+    def cut(view: View) -> View:
+        return View(view.set, view.documents, view.judged, view.vectors[:, kept])
+
+    others: Sequence[str] = [expert for expert in known.experts if expert != name]
+    return Known(
+        tuple(others),
+        {each: cut(known.train[each]) for each in known.experts},
+        {each: cut(known.dev[each]) for each in known.experts},
+        {each: known.domains[each] for each in others},
+    )
