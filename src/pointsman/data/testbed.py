@@ -29,6 +29,11 @@ RETRIEVAL_SETS = (
     "npl",
 )
 
+ROUTING_SEEN = ("scifact", "covidqa", "climate-fever", "cosqa", "newwiki", "amazon", "homedepot")
+"""The sets that query experts are trained for in the routing tables."""
+ROUTING_UNSEEN = ("cranfield", "medline", "cisi", "cacm", "npl", "nq")
+"""The sets that no expert is trained for there."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadingSet:

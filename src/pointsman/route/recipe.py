@@ -16,6 +16,7 @@ from pointsman.data.splits import refuse_overlap
 from pointsman.errors import InputError
 from pointsman.route.collection import Documents, Judged
 from pointsman.route.task import Encode, ExpertTask, Negatives
+from pointsman.route.union import UnionTask
 from pointsman.route.utility import MEASURE, utilities
 from pointsman.training.loop import Outcome, Plan, Progress, train
 
@@ -135,11 +136,7 @@ def train_expert(
     """
     data.check(recipe.batch_size)
     watched = _sample(data.dev, recipe.dev_queries, recipe.plan.seed)
-    texts = [query.text for query in watched]
-
-    def measure(encode: Encode) -> Mapping[str, float]:
-        return {MEASURE: float(utilities(data.documents, watched, [encode(texts)]).mean())}
-
+    measure = _measure(data.documents, watched)
     base = measure(lambda texts: backbone.encode(texts, prompt="query"))[MEASURE]
     found: dict[Negatives, tuple[ExpertTask, Outcome]] = {}
     for kind in recipe.negatives:
@@ -160,6 +157,39 @@ def train_expert(
 
 def _shower(show: Callable[[Negatives, Progress], None], kind: Negatives) -> Show:
     return lambda progress: show(kind, progress)
+
+
+def train_union(
+    backbone: Backbone,
+    sets: Sequence[Data],
+    recipe: Recipe,
+    steps: int,
+    run_folder: Path,
+    show: Show | None = None,
+) -> tuple[LoraAdapter, Outcome]:
+    """One adapter on several collections, `steps` batches in all, as many of each collection.
+
+    By the first kind of the recipe's negatives; early stopping watches the mean over the sets.
+    """
+    tasks = []
+    for data in sets:
+        data.check()
+        watched = _sample(data.dev, recipe.dev_queries, recipe.plan.seed)
+        tasks.append(
+            _task(backbone, data, recipe, recipe.negatives[0], _measure(data.documents, watched))
+        )
+    epochs = 12
+    union = UnionTask(tasks, max(1, round(steps / (epochs * len(tasks)))))
+    plan = replace(recipe.plan, epochs=epochs, evaluations=1)
+    outcome = train(union, plan, run_folder, show)
+    return union.adapter(outcome.parameters), outcome
+
+
+def _measure(
+    documents: Documents, watched: Sequence[Judged]
+) -> Callable[[Encode], Mapping[str, float]]:
+    texts = [query.text for query in watched]
+    return lambda encode: {MEASURE: float(utilities(documents, watched, [encode(texts)]).mean())}
 
 
 def _task(

@@ -15,6 +15,10 @@ from pointsman.route.plain import BASE
 from pointsman.types import FloatArray, Routing
 
 
+# Queries compared with all training queries at a time: bounds memory.
+_AT_ONCE = 256
+
+
 class VectorRouter(ABC):
     """Scores every expert by the query's base vector and sends the query to the best (`Router`).
 
@@ -92,9 +96,12 @@ class KnnRouter(VectorRouter):
 
     def scores(self, vectors: FloatArray) -> FloatArray:
         """Mean utilities [n, experts] of the nearest training queries."""
-        similarities = vectors @ self._vectors.T
-        nearest = np.argpartition(-similarities, self._k - 1, axis=1)[:, : self._k]
-        return np.asarray(self._utilities[nearest].mean(axis=1), dtype=np.float32)
+        found = np.empty((len(vectors), len(self.experts)), dtype=np.float32)
+        for start in range(0, len(vectors), _AT_ONCE):
+            similarities = vectors[start : start + _AT_ONCE] @ self._vectors.T
+            nearest = np.argpartition(-similarities, self._k - 1, axis=1)[:, : self._k]
+            found[start : start + _AT_ONCE] = self._utilities[nearest].mean(axis=1)
+        return found
 
 
 class LinearRouter(VectorRouter):

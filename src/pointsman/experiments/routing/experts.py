@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import WEIGHTS_FILE, LoraAdapter
+from pointsman.backbone.specialist import load_specialist
 from pointsman.backbone.weights import file_sha256
 from pointsman.errors import SpecialistError
 from pointsman.experiments.report import Show
@@ -20,7 +21,7 @@ from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.route.collection import Judged
 from pointsman.route.expert import Expert, load_expert, save_expert
 from pointsman.route.familiarity import Domain
-from pointsman.route.recipe import Data, Recipe, train_expert
+from pointsman.route.recipe import Data, Recipe, train_expert, train_union
 from pointsman.route.utility import two_folds
 from pointsman.types import FloatArray
 
@@ -33,6 +34,7 @@ class BedExpert:
     adapter: LoraAdapter
     digest: str
     domain: Domain
+    steps: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,7 @@ class Trained:
     whole: BedExpert
     halves: tuple[BedExpert, BedExpert]
     folds: npt.NDArray[np.int64]
+    steps: int
 
 
 def experts_of(
@@ -76,7 +79,7 @@ def _trained(
         )
         for f in (0, 1)
     ]
-    return Trained(whole, (halves[0], halves[1]), folds)
+    return Trained(whole, (halves[0], halves[1]), folds, whole.steps)
 
 
 def _expert(
@@ -97,7 +100,10 @@ def _expert(
     except SpecialistError:
         expert = _train(each.name, data, fold, backbone, recipe, place, show)
     assert expert.domain is not None
-    return BedExpert(each.name, expert.adapter, file_sha256(place / WEIGHTS_FILE), expert.domain)
+    steps = int(load_specialist(place).training["steps"])
+    return BedExpert(
+        each.name, expert.adapter, file_sha256(place / WEIGHTS_FILE), expert.domain, steps
+    )
 
 
 def _train(
@@ -137,6 +143,53 @@ def _train(
     )
     # As it comes back from the disk, in halves: what is measured is what is kept.
     return load_expert(place)
+
+
+def union_of(
+    sets: Sequence[RoutingSet],
+    trained: Mapping[str, Trained],
+    backbone: Backbone,
+    recipe: Recipe,
+    folder: Path,
+    show: Show,
+) -> BedExpert:
+    """The multi-task rival: one adapter on all sets, of the experts' rank and steps together."""
+    data = [
+        Data(each.documents, list(each.parts["train"]), list(each.parts["dev"])) for each in sets
+    ]
+    recipe = replace(
+        recipe,
+        name=f"{recipe.name}-union",
+        rank=recipe.rank * len(sets),
+        alpha=recipe.alpha * len(sets),
+    )
+    steps = sum(trained[each.name].steps for each in sets)
+    digest = hashlib.sha256(repr([_identity(each, recipe, backbone) for each in data]).encode())
+    place = folder / f"union-{steps}-{digest.hexdigest()[:12]}"
+    try:
+        load_expert(place)
+    except SpecialistError:
+        adapter, outcome = train_union(
+            backbone,
+            data,
+            recipe,
+            steps,
+            place.with_name(place.name + ".run"),
+            lambda progress: show("union: training", progress.step, progress.steps),
+        )
+        texts = [query.text for each in data for query in each.train]
+        domain = Domain.of(backbone.encode(texts, prompt="query"))
+        save_expert(
+            Expert("union", adapter, backbone.identity.sha256, domain),
+            backbone.identity,
+            place,
+            training={"recipe": asdict(recipe), "steps": outcome.steps},
+            numbers={"dev": {"measure": recipe.plan.measure, "best": outcome.best}},
+            card="# union\n",
+        )
+    expert = load_expert(place)
+    assert expert.domain is not None
+    return BedExpert("union", expert.adapter, file_sha256(place / WEIGHTS_FILE), expert.domain)
 
 
 def _identity(data: Data, recipe: Recipe, backbone: Backbone) -> str:

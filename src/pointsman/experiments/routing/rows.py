@@ -26,7 +26,6 @@ _Scores = npt.NDArray[np.float64]
 
 PILOTS = (1, 2, 5, 10)
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
-STRENGTHS = (0.1, 0.15, 0.2, 0.3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ class Views:
                 columns.append(self._encoded(label, texts, trained.whole))
         return View(each.name, each.documents, judged, np.stack(columns, axis=1))
 
+    def alone(self, each: RoutingSet, part: str, expert: BedExpert) -> FloatArray:
+        """The vectors [n, d] of one part's queries by an expert that is not among those routed to."""
+        texts = [query.text for query in each.parts[part]]
+        return self._encoded(f"queries-{each.name}-{part}", texts, expert)
+
     def _encoded(self, label: str, texts: Sequence[str], expert: BedExpert) -> FloatArray:
         name = f"bed:{expert.set}"
         self._backbone.add_adapter(name, expert.adapter)

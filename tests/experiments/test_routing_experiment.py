@@ -1,0 +1,185 @@
+"""The routing experiment on a bed of three small domains, of which one is unseen."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from domains import COLOURS, FILLERS, LETTERS
+from pointsman.backbone.encoder import Backbone
+from pointsman.data.arrays import ArrayCache
+from pointsman.data.beir import write_beir
+from pointsman.errors import InputError
+from pointsman.experiments.report import silent
+from pointsman.experiments.routing.bed import load_set, pooled
+from pointsman.experiments.routing.rows import Known, controls, leave_one_out
+from pointsman.experiments.routing.run import run
+from pointsman.experiments.routing.views import View
+from pointsman.route.collection import Documents, Judged
+from pointsman.route.familiarity import Domain
+from pointsman.route.recipe import Recipe
+from pointsman.training.loop import Plan
+from pointsman.types import Document, Query
+from tiny import write_tiny
+
+QUICK = Recipe(
+    name="quick",
+    negatives=("judged",),
+    rank=4,
+    alpha=16.0,
+    targets=(),
+    batch_size=16,
+    plan=Plan("nDCG@10", epochs=6, learning_rate=1e-2, weight_decay=0, evaluations=1, patience=6),
+)
+# Each domain speaks its own words and pairs letters with colours its own way.
+SEEN = {"first": (FILLERS[:4], 0), "second": (FILLERS[4:], 3)}
+UNSEEN = {"third": (FILLERS[2:6], 5)}
+
+
+def write_domain(folder: Path, words: list[str], shift: int, parts: dict[str, int]) -> None:
+    rng = random.Random(folder.name)
+    documents = [Document(colour, f"the colour {colour} comes here") for colour in COLOURS]
+    queries, qrels, taken = [], {}, set()
+    for part, count in parts.items():
+        judged: dict[str, dict[str, int]] = {}
+        while len(judged) < count:
+            letter = rng.randrange(len(LETTERS))
+            text = " ".join(rng.sample([LETTERS[letter], *rng.choices(words, k=4)], 5))
+            if text in taken:
+                continue
+            taken.add(text)
+            queries.append(Query(f"q{len(queries)}", text))
+            judged[queries[-1].id] = {COLOURS[(letter + shift) % len(COLOURS)]: 1}
+        qrels[part] = judged
+    write_beir(folder, documents, queries, qrels)
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("bed")
+    for name, (words, shift) in SEEN.items():
+        write_domain(data / "beir" / name, words, shift, {"train": 64, "dev": 24, "test": 32})
+    for name, (words, shift) in UNSEEN.items():
+        write_domain(data / "beir" / name, words, shift, {"test": 32})
+    return data
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    folder = write_tiny(tmp_path_factory.mktemp("models") / "tiny")
+    return Backbone.load(folder, device="cpu", dtype="fp32", attention="eager")
+
+
+def test_the_whole_experiment_and_going_on_with_it(
+    bed: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    seen, unseen = list(SEEN), list(UNSEEN)
+    shown: list[str] = []
+    report = run(bed, backbone, tmp_path, recipe=QUICK, seen=seen, unseen=unseen)
+    macro = report.details["macro"]
+    assert isinstance(macro, dict)
+    # The experts are worth having, and the bounds are bounds.
+    assert macro["DatasetOracle"]["seen"] > macro["base"]["seen"] + 0.2
+    assert macro["InstanceOracle"]["seen"] >= macro["DatasetOracle"]["seen"]
+    assert macro["familiarity mixture"]["seen"] > macro["base"]["seen"] + 0.1
+    assert macro["base"]["seen"] > macro["random expert (expected)"]["seen"] - 1
+    titles = [table.title for table in report.tables]
+    assert len(titles) == len(set(titles))
+    names = [row[0] for row in report.tables[0].rows]
+    for expected in (
+        "base",
+        "one multi-task adapter",
+        "pilots, mean, k = 1",
+        "pilots, max, k = 10",
+        "pilots without the base",
+        "ClassificationHeadRouter",
+        "ExpertClassifierRouter",
+        "DatasetRouter",
+        "one centroid a domain",
+        "InstanceOracle",
+        "familiarity mixture, whitened *",
+    ):
+        assert expected in names
+
+    def listen(label: str, done: int, total: int) -> None:
+        shown.append(label)
+
+    again = run(bed, backbone, tmp_path, recipe=QUICK, seen=seen, unseen=unseen, show=listen)
+    assert [table.rows for table in again.tables] == [table.rows for table in report.tables]
+    assert not any("training" in label or "encoding" in label for label in shown)
+
+
+def test_another_recipe_is_trained_anew(bed: Path, backbone: Backbone, tmp_path: Path) -> None:
+    quick = replace(QUICK, plan=replace(QUICK.plan, epochs=1))
+    run(bed, backbone, tmp_path, recipe=quick, seen=["first"], unseen=[])
+    before = set((tmp_path / "experts").iterdir())
+    hot = replace(quick, temperature=0.1)
+    run(bed, backbone, tmp_path, recipe=hot, seen=["first"], unseen=[])
+    assert len(set((tmp_path / "experts").iterdir()) - before) >= 3
+
+
+def test_what_is_not_there_is_named(bed: Path, backbone: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no beir/ninth in it"):
+        run(bed, backbone, tmp_path, recipe=QUICK, seen=["ninth"], unseen=[])
+
+
+def test_test_queries_in_train_are_refused(backbone: Backbone, tmp_path: Path) -> None:
+    folder = tmp_path / "beir" / "mixed"
+    write_beir(
+        folder,
+        [Document("red", "the colour red")],
+        [Query("1", "alpha is here"), Query("2", "Alpha is here!")],
+        {"train": {"1": {"red": 1}}, "test": {"2": {"red": 1}}},
+    )
+    with pytest.raises(InputError, match="mixed's train part holds 1 questions of a test part"):
+        load_set(folder, backbone, ArrayCache(tmp_path / "vectors"), silent)
+
+
+def test_one_pool_holds_everything_and_judges_alike(
+    bed: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    cache = ArrayCache(tmp_path)
+    sets = [load_set(bed / "beir" / name, backbone, cache, silent) for name in SEEN]
+    together = pooled(sets)
+    assert [len(each.documents) for each in together] == [16, 16]
+    query, moved = sets[1].parts["test"][0], together[1].parts["test"][0]
+    (colour,) = query.relevant
+    assert (moved.text, dict(moved.relevant)) == (query.text, {f"second/{colour}": 1})
+
+
+def view(vectors: np.ndarray, set: str = "one") -> View:
+    documents = Documents(("a", "b"), np.eye(2, dtype=np.float32))
+    judged = [Judged(str(i), "?", {"a": 1}) for i in range(len(vectors))]
+    return View(set, documents, judged, vectors.astype(np.float32))
+
+
+def known() -> Known:
+    """Two queries; the base finds a document first for the first, expert "one" for both."""
+    vectors = np.array([[[1, 0], [1, 0.1], [0, 1]], [[0, 1], [1, 0], [0, 1]]])
+    moments = Domain.of(np.eye(2, dtype=np.float32))
+    views = {"one": view(vectors), "two": view(vectors, "two")}
+    return Known(("one", "two"), views, views, {"one": moments, "two": moments})
+
+
+def test_bounds_by_hand() -> None:
+    second = 1 / np.log2(3)
+    rows = {row.name: row.scores(known().train["one"]) for row in controls(known())}
+    assert rows["base"].tolist() == [1.0, pytest.approx(second)]
+    assert rows["DatasetOracle"].tolist() == [1.0, 1.0]
+    assert rows["InstanceOracle"].tolist() == [1.0, 1.0]
+    assert rows["best single on dev (one)"].tolist() == [1.0, 1.0]
+    assert rows["random expert (expected)"] == pytest.approx(
+        [(2 + second) / 3, (1 + 2 * second) / 3]
+    )
+
+
+def test_leaving_a_domain_out_takes_its_expert_from_everywhere() -> None:
+    without = leave_one_out(known(), "one")
+    assert without.names == ("base", "two")
+    assert list(without.domains) == ["two"]
+    assert without.train["one"].vectors.shape == (2, 2, 2)
+    assert without.train["one"].vectors[:, 1].tolist() == [[0, 1], [0, 1]]
