@@ -129,6 +129,56 @@ step = st.tuples(
 )
 
 
+def summed(weights: Tensor, names: list[str], pefts: Any) -> LoraAdapter:
+    """One adapter whose change is the weighted sum of several: their ranks side by side."""
+    layers: dict[str, LowRank] = {}
+    for layer in {layer for name in names for layer in pefts[name][0].layers}:
+        pairs = [
+            (weight, pefts[name][0].layers[layer])
+            for weight, name in zip(weights.tolist(), names, strict=True)
+            if layer in pefts[name][0].layers
+        ]
+        layers[layer] = LowRank(
+            torch.cat([pair.a for _, pair in pairs]),
+            torch.cat([weight * pair.scale * pair.b for weight, pair in pairs], dim=1),
+            1.0,
+        )
+    return LoraAdapter(layers)
+
+
+def test_a_mixture_is_the_weighted_sum_of_the_changes(
+    base: Any, pefts: dict[str, tuple[LoraAdapter, Tensor]]
+) -> None:
+    """Each row against a single adapter that has the others' matrices side by side."""
+    bank, names = AdapterBank(base), ["wide", "upper", "patterns"]
+    for name in pefts:
+        bank.add(name, pefts[name][0])
+    weights = torch.rand(ROWS, 3, generator=torch.Generator().manual_seed(0))
+    weights[0], weights[1] = 0.0, torch.tensor([0.0, 0.0, 1.0])
+    with bank.mixtures(names, weights):
+        mixed = states(base)
+    with bank.rows([None] * ROWS):
+        assert (mixed[0] - states(base)[0]).abs().max() < 1e-5
+    assert (mixed[1] - pefts["patterns"][1][1]).abs().max() < 1e-5
+    for row in range(2, ROWS):
+        with bank.training(summed(weights[row], names, pefts)), torch.inference_mode():
+            alone = states(base, [row])[0]
+        assert (mixed[row] - alone)[: MASK[row].sum()].abs().max() < 1e-5
+
+
+def test_a_mixture_of_unknown_adapters_or_other_weights(base: Any, pefts: Any) -> None:
+    bank = AdapterBank(base)
+    bank.add("wide", pefts["wide"][0])
+    with pytest.raises(ConfigError, match="no adapter 'gone'"), bank.mixtures(["gone"], MASK[:, :1]):
+        pass
+    with pytest.raises(ConfigError, match="one column for each"), bank.mixtures(["wide"], MASK):
+        pass
+    with bank.mixtures([], torch.zeros(ROWS, 0)):
+        nothing = states(base)
+    with bank.rows([None] * ROWS):
+        assert torch.equal(nothing, states(base))
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(step, max_size=8), st.lists(st.sampled_from("abcde0"), min_size=ROWS, max_size=ROWS)
@@ -291,6 +341,18 @@ def test_nothing_is_shared_with_an_adapter_of_the_lowest_layer(loaded: Backbone)
         loaded.finish(begun, "all")
     everything = loaded.begin(TEXTS, layers=0)
     assert np.allclose(loaded.finish(everything, "all"), loaded.encode(TEXTS, "all"), atol=1e-5)
+
+
+def test_texts_through_mixtures(loaded: Backbone) -> None:
+    names = list(loaded.adapters)[:2]
+    texts = ["what follows alpha", "the colour red", "beta is here after gamma"] * 5
+    weights = np.zeros((len(texts), 2), dtype=np.float32)
+    weights[0::3, 0], weights[1::3, 1] = 1.0, 1.0
+    chosen = [names[0] if i % 3 == 0 else names[1] if i % 3 == 1 else None for i in range(15)]
+    found = loaded.encode_mixture(texts, names, weights)
+    assert np.abs(found - loaded.encode(texts, chosen)).max() < 1e-5
+    with pytest.raises(ConfigError, match="14 rows of weights for 15 texts"):
+        loaded.encode_mixture(texts, names, weights[:-1])
 
 
 def test_no_texts(loaded: Backbone) -> None:

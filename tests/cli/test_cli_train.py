@@ -16,7 +16,7 @@ from command_line import invoke, start
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
-from pointsman.cli.train import run_name
+from pointsman.cli.train_reader import run_name
 from pointsman.data.squad import write_squad
 from pointsman.data.testbed import READING_SETS
 from pointsman.read.recipe import Recipe

@@ -1,12 +1,9 @@
-"""`pointsman train`: specialists from labelled data."""
+"""`pointsman train reader`: a reader from questions and paragraphs."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-import shlex
-import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,14 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointsman.cli.options import BackboneName, Json
-from pointsman.cli.output import Output, Working, duration
-from pointsman.cli.places import cache_directory, can_be_written
-from pointsman.errors import InputError, ReadOnlyError
+from pointsman.cli.output import Output, duration
+from pointsman.cli.places import cache_directory
+from pointsman.cli.training import (
+    LOG_EVERY,
+    Shown,
+    check_free,
+    command_words,
+    drop_checkpoints,
+    interrupted,
+)
+from pointsman.errors import InputError
 
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.read.recipe import Recipe
-    from pointsman.training.loop import Progress
     from pointsman.types import ReadingExample
 
     Sets = dict[str, list[ReadingExample]]
@@ -37,18 +41,7 @@ A reader at my-space/specialists/NAME is used by POINTSMAN_READ__READER=NAME,
 or by the line `reader: NAME` under `read:` in my-space/pointsman.yaml.
 """
 
-# A log of a run of hours wants a line a minute, and one for every evaluation.
-_LOG_EVERY = 60.0
 
-app = typer.Typer(help="Train a specialist.", epilog=EXAMPLES, rich_markup_mode="rich")
-
-
-@app.callback()
-def train() -> None:
-    """Train a specialist: a small adapter and head on the frozen encoder."""
-
-
-@app.command(epilog=EXAMPLES)
 def reader(
     context: typer.Context,
     out: Annotated[
@@ -147,7 +140,7 @@ def reader(
     """
     sources = _Sources.of(data, train_files or [], dev_files or [])
     folder = out / name
-    _check_free(folder)
+    check_free(folder)
     from pointsman.read.recipe import (
         Recipe,
         bf16_trains_well,
@@ -163,7 +156,7 @@ def reader(
         )
     # Under torchrun one process speaks and writes for all.
     output = Output(json or not is_main_process())
-    with output.working("reading the data", every=_LOG_EVERY) as working:
+    with output.working("reading the data", every=LOG_EVERY) as working:
         train_sets, dev_sets = sources.read()
         recipe = Recipe()
         plan = recipe.plan
@@ -196,7 +189,7 @@ def reader(
         taught_by = tuple(read_trained(base, folder) for folder in teachers or ())
         run = run or cache_directory() / "runs" / run_name(train_sets, dev_sets, recipe, base)
         if fresh:
-            _drop_checkpoints(run)
+            drop_checkpoints(run)
         try:
             trained = make_reader(
                 base,
@@ -205,14 +198,14 @@ def reader(
                 recipe,
                 run,
                 folder,
-                command=_command(context.obj or ()),
+                command=command_words(context.obj or ()),
                 licences=sources.licences(),
                 start=begun,
                 teachers=taught_by,
-                show=_Shown(working, recipe),
+                show=Shown(working),
             )
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_interrupted(run)) from None
+            raise KeyboardInterrupt(interrupted(run)) from None
     if trained is None:
         return
     best = trained.outcome
@@ -278,25 +271,6 @@ class _Sources:
         return {} if self.data is None else {each.name: each.licence for each in READING_SETS}
 
 
-class _Shown:
-    """Progress of training as one line, with the measures of the last evaluation."""
-
-    def __init__(self, working: Working, recipe: Recipe) -> None:
-        self._working = working
-        self._measure = recipe.plan.measure
-        self._measures = ""
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.measures:
-            values = (f"{name} {value:.1f}" for name, value in progress.measures.items())
-            self._measures = f" · dev {', '.join(values)}"
-        self._working.say(
-            f"step {progress.step:,} of {progress.steps:,} · loss {progress.loss:.3f}"
-            f"{self._measures} · {duration(progress.remaining)} left",
-            now=bool(progress.measures),
-        )
-
-
 def run_name(train: Sets, dev: Sets, recipe: Recipe, backbone: Backbone) -> str:
     """A folder name that changes with the questions, the recipe and the base, and with nothing else."""
     from pointsman.read.examples import examples_digest
@@ -325,35 +299,3 @@ def _some(sets: Sets, limit: int, seed: int) -> Sets:
     return {
         name: rng.sample(examples, min(limit, len(examples))) for name, examples in sets.items()
     }
-
-
-def _check_free(folder: Path) -> None:
-    """What saving would refuse at the end of hours, refused now."""
-    from pointsman.backbone.specialist import check_replaceable
-
-    check_replaceable(folder)
-    if not can_be_written(folder.parent):
-        raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
-
-
-def _drop_checkpoints(run: Path) -> None:
-    from pointsman.training.checkpoint import checkpoints
-
-    for checkpoint in checkpoints(run):
-        shutil.rmtree(checkpoint)
-
-
-def _interrupted(run: Path) -> str:
-    from pointsman.training.checkpoint import checkpoints
-
-    if not checkpoints(run):
-        return "interrupted before there was anything to keep"
-    return f"interrupted; a checkpoint is in {run}, and the same command goes on from there"
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """This command for the card, without anybody's directories."""
-    from pointsman.evaluate.results import Provenance
-
-    words = ["pointsman", *arguments]
-    return shlex.join(Provenance.collect(words, None, time.time()).command)

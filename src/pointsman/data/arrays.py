@@ -1,4 +1,4 @@
-"""Arrays that an experiment computes once: the same command goes on from what is there."""
+"""Arrays that take long to compute, kept in files: the same command goes on from what is there."""
 
 from __future__ import annotations
 

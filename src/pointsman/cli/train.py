@@ -1,0 +1,22 @@
+"""`pointsman train`: specialists from labelled data."""
+
+from __future__ import annotations
+
+import typer
+
+from pointsman.cli import train_reader
+
+EXAMPLES = """
+Examples:
+  pointsman train reader --data test-bed --out my-space/specialists
+"""
+
+app = typer.Typer(help="Train a specialist.", epilog=EXAMPLES, rich_markup_mode="rich")
+
+
+@app.callback()
+def train() -> None:
+    """Train a specialist: a small adapter and head on the frozen encoder."""
+
+
+app.command(epilog=train_reader.EXAMPLES)(train_reader.reader)

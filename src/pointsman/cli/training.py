@@ -1,0 +1,77 @@
+"""What the commands that train have in common: a free place, progress, Ctrl-C, the words for the card."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pointsman.cli.output import Working, duration
+from pointsman.cli.places import can_be_written
+from pointsman.errors import ReadOnlyError
+
+if TYPE_CHECKING:
+    from pointsman.training.loop import Progress
+
+# A log of a run of hours wants a line a minute, and one for every evaluation.
+LOG_EVERY = 60.0
+
+
+class Shown:
+    """Progress of training as one line, with the measures of the last evaluation.
+
+    Measures in [0, 1] are shown times `scale`.
+    """
+
+    def __init__(self, working: Working, scale: float = 1.0) -> None:
+        self._working = working
+        self._scale = scale
+        self._measures = ""
+
+    def __call__(self, progress: Progress, doing: str = "") -> None:
+        """Show where training stands; `doing` comes first."""
+        if progress.measures:
+            values = (f"{k} {v * self._scale:.1f}" for k, v in progress.measures.items())
+            self._measures = f" · dev {', '.join(values)}"
+        self._working.say(
+            f"{doing}step {progress.step:,} of {progress.steps:,} · loss {progress.loss:.3f}"
+            f"{self._measures} · {duration(progress.remaining)} left",
+            now=bool(progress.measures),
+        )
+
+
+def check_free(folder: Path) -> None:
+    """What saving would refuse at the end of hours, refused now."""
+    from pointsman.backbone.specialist import check_replaceable
+
+    check_replaceable(folder)
+    if not can_be_written(folder.parent):
+        raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
+
+
+def drop_checkpoints(run: Path) -> None:
+    """Forget what an earlier run in this folder left."""
+    from pointsman.training.checkpoint import checkpoints
+
+    for checkpoint in checkpoints(run):
+        shutil.rmtree(checkpoint)
+
+
+def interrupted(run: Path) -> str:
+    """What to say after Ctrl-C."""
+    from pointsman.training.checkpoint import checkpoints
+
+    if not checkpoints(run):
+        return "interrupted before there was anything to keep"
+    return f"interrupted; a checkpoint is in {run}, and the same command goes on from there"
+
+
+def command_words(arguments: Sequence[str]) -> str:
+    """This command for the card, without anybody's directories."""
+    from pointsman.evaluate.results import Provenance
+
+    words = ["pointsman", *arguments]
+    return shlex.join(Provenance.collect(words, None, time.time()).command)
