@@ -390,6 +390,21 @@ def test_a_router_mixes_the_vectors_of_two_experts(
     assert routes[0].scores == (0.75, 0.25)
 
 
+def test_queries_are_fitted_to_the_collection_before_the_search(
+    build: Callable[..., Pipeline], backbone: Backbone
+) -> None:
+    class Reversed:
+        def fit(self, queries: FloatArray) -> FloatArray:
+            return -queries
+
+    dense = PipelineSettings(mode="dense", candidates=3)
+    everything = PipelineSettings(mode="dense", candidates=100)
+    question = QUESTIONS[0]
+    last = build(settings=everything).retrieve([question], 100)[0][-1].passage.id
+    fitted = build(query_fit=Reversed(), settings=dense).retrieve([question], 3)[0]
+    assert fitted[0].passage.id == last
+
+
 def test_bm25_needs_no_vectors(build: Callable[..., Pipeline], backbone: Backbone) -> None:
     encoder = CountingEncoder(backbone)
     by_words = build(encoder=encoder, settings=PipelineSettings(mode="bm25"))

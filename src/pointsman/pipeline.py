@@ -12,7 +12,17 @@ import numpy as np
 from pointsman.backbone.queries import EncodedQueries, routed_vectors
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError, EmptyCollectionError, QuestionError
-from pointsman.protocols import Agent, Allocator, Encoder, Grader, Index, Queries, Router, Selector
+from pointsman.protocols import (
+    Agent,
+    Allocator,
+    Encoder,
+    Grader,
+    Index,
+    Queries,
+    QueryFit,
+    Router,
+    Selector,
+)
 from pointsman.text import scrub
 from pointsman.trace import Cost, Step, Trace, shorten
 from pointsman.types import Answer, FloatArray, Hit, Passage, Routing, Where
@@ -57,6 +67,7 @@ class Pipeline:
         selector: Selector,
         allocator: Allocator,
         agents: Sequence[Agent],
+        query_fit: QueryFit | None = None,
         settings: PipelineSettings | None = None,
     ) -> None:
         self.encoder = encoder
@@ -66,6 +77,7 @@ class Pipeline:
         self.selector = selector
         self.allocator = allocator
         self.agents = tuple(agents)
+        self.query_fit = query_fit
         self.settings = settings or PipelineSettings()
 
     def ask(
@@ -207,6 +219,8 @@ class Pipeline:
         vectors = (
             None if mode == "bm25" else routed_vectors(self.encoder, queries, routing, deadline)
         )
+        if vectors is not None and self.query_fit is not None:
+            vectors = self.query_fit.fit(vectors)
         text = None if mode == "dense" else queries.texts
         return self.index.search(vectors, k, text, where, deadline)
 

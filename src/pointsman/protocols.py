@@ -61,6 +61,13 @@ class Router(Protocol):
 
 
 @runtime_checkable
+class QueryFit(Protocol):
+    """Fits query vectors [n, d] to the collection that they will search, without any label."""
+
+    def fit(self, queries: FloatArray) -> FloatArray: ...
+
+
+@runtime_checkable
 class Index(Protocol):
     """Stores passages and their vectors, and finds them again."""
 

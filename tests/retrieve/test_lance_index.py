@@ -98,6 +98,22 @@ def test_dense_equals_brute_force(index: LanceIndex, unit: Unit, numbered: Numbe
     assert len(index.search(queries, 1000)[3]) == 200
 
 
+def test_all_vectors_come_by_id_with_the_version_they_are_of(
+    index: LanceIndex, unit: Unit, numbered: Numbered
+) -> None:
+    passages, vectors = numbered(5), unit(5, seed=1)
+    order = [3, 0, 4, 1, 2]
+    index.add([passages[i] for i in order], vectors[order])
+    version, found = index.vectors()
+    by_id = np.argsort([passage.id for passage in passages])
+    assert found == pytest.approx(vectors[by_id], abs=1e-6)
+    assert index.vectors()[0] == version
+    index.delete([passages[0].id])
+    after, fewer = index.vectors()
+    assert after > version
+    assert len(fewer) == 4
+
+
 def test_equal_scores_come_by_id(index: LanceIndex, unit: Unit) -> None:
     names = [f"{i:03d}" for i in range(150)]
     shuffled = np.random.default_rng(0).permutation(names).tolist()

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointsman.errors import ConfigError
-from pointsman.route.whitening import whitening
+from pointsman.protocols import QueryFit
+from pointsman.route.whitening import Whitening, whitening
 
 
 def documents(n: int = 2000, seed: int = 0) -> np.ndarray:
@@ -48,3 +49,15 @@ def test_always_symmetric_and_finite(strength: float, n: int, seed: int) -> None
 def test_bad_strength() -> None:
     with pytest.raises(ConfigError, match="between 0 and 1, not 2"):
         whitening(documents(), 2)
+
+
+def test_the_fit_follows_the_index() -> None:
+    """One matrix a version, whatever is asked in between."""
+    versions = [(1, documents(seed=1)), (1, documents(seed=1)), (2, documents(seed=2)[:, ::-1])]
+    asked = iter(versions)
+    fit: QueryFit = Whitening(lambda: next(asked), 0.5)
+    query = np.array([[1, 1, 1, 1]], dtype=np.float32)
+    first, again, after = fit.fit(query), fit.fit(query), fit.fit(query)
+    assert first.tolist() == again.tolist() == (query @ whitening(documents(seed=1), 0.5)).tolist()
+    assert first[0].argmin() == 0
+    assert after[0].argmin() == 3

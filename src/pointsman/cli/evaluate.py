@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pointsman.cli.measuring import run_experiment
 from pointsman.cli.options import BackboneName, Json, Mode, Seed
-from pointsman.cli.output import Output
 
 if TYPE_CHECKING:
     from pointsman.experiments.report import Report, Show
@@ -224,35 +223,12 @@ def _evaluate(
     as_json: bool,
 ) -> None:
     """Run one experiment with the models that the names and the environment choose."""
-    from pointsman.errors import InputError
-    from pointsman.evaluate.results import Provenance, write_result
     from pointsman.settings import read_settings
     from pointsman.workspace import Workspace
 
-    started = time.time()
-    output = Output(as_json)
-    if not data.exists():
-        raise InputError(f"{data}: there is no such file or directory; check the path")
-    # No workspace of anybody's: it loads the models, nothing else.
-    models = Workspace(Path(), read_settings(None, names), read_only=True)
-    with output.working("loading") as working:
+    def with_models(show: Show) -> Report:
+        # No workspace of anybody's: it loads the models, nothing else.
+        models = Workspace(Path(), read_settings(None, names), read_only=True)
+        return measure(models, show)
 
-        def show(label: str, done: int, total: int) -> None:
-            working.say(f"{label} {done:,} of {total:,}")
-
-        report = measure(models, show)
-    provenance = Provenance.collect(["pointsman", *(context.obj or ())], seed, started)
-    files = () if out is None else write_result(out, report.tables, provenance, report.details)
-    for table in report.tables:
-        shown = table.to_rich()
-        shown.columns[0].no_wrap = True  # Names stay whole; there is a space to break intervals at.
-        output.show(shown, "")
-    output.show(*(f"Written: {file}" for file in files))
-    output.document(
-        {
-            "tables": [table.to_json() for table in report.tables],
-            "seed": seed,
-            "seconds": provenance.seconds,
-            "files": [str(file) for file in files],
-        }
-    )
+    run_experiment(context, data, with_models, seed, out, as_json)

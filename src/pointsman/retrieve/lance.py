@@ -213,6 +213,12 @@ class LanceIndex:
             raise InputError(f"not in the index {self.uri}: {named(missing)}")
         return [found[id_] for id_ in wanted]
 
+    def vectors(self) -> tuple[int, FloatArray]:
+        """The index's version, which every change raises, and all its vectors [m, d] by ascending id."""
+        with self._reading("reading") as table:
+            snapshot = self._vectors(table)
+            return snapshot.version, snapshot.vectors
+
     def fingerprints(self, ids: Sequence[str]) -> dict[str, str]:
         """`rows.fingerprint` of the passages that are there, by id."""
         wanted = filters.one_of("id", (scrub(id_) for id_ in ids))

@@ -14,7 +14,6 @@ from pointsman.route.pilots import Pilots, Reduce, pilot_scores
 from pointsman.route.plain import BASE
 from pointsman.types import FloatArray, Routing
 
-
 # Queries compared with all training queries at a time: bounds memory.
 _AT_ONCE = 256
 

@@ -9,6 +9,8 @@ sides whitened is arXiv 2103.15316; here documents stay as they are indexed, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pointsman.errors import ConfigError
@@ -39,3 +41,24 @@ def whitening(documents: FloatArray, strength: float = 0.15, floor: float = 0.1)
     values, vectors = np.linalg.eigh(covariance / mean)
     scales = (np.maximum(values, 0.0) + floor) ** -strength
     return np.asarray((vectors * scales) @ vectors.T, dtype=np.float32)
+
+
+class Whitening:
+    """Fits query vectors to an index (protocol `QueryFit`), whose documents may come and go.
+
+    `documents` gives the index's version and its vectors [m, d]; the matrix is made anew when the
+    version is another one.
+    """
+
+    def __init__(self, documents: Callable[[], tuple[int, FloatArray]], strength: float) -> None:
+        self._documents, self._strength = documents, strength
+        self._version: int | None = None
+        self._matrix: FloatArray | None = None
+
+    def fit(self, queries: FloatArray) -> FloatArray:
+        """The queries [n, d] as this collection should be asked; not of unit length."""
+        version, documents = self._documents()
+        if self._matrix is None or version != self._version:
+            self._matrix = whitening(documents, self._strength)
+            self._version = version
+        return np.asarray(queries @ self._matrix, dtype=np.float32)

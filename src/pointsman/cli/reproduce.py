@@ -1,0 +1,87 @@
+"""`pointsman reproduce`: the papers' tables on real data, with their controls and with ours."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pointsman.cli.measuring import run_experiment
+from pointsman.cli.options import BackboneName, Json, Seed
+from pointsman.cli.places import cache_directory
+from pointsman.cli.training import LOG_EVERY
+
+if TYPE_CHECKING:
+    from pointsman.experiments.report import Report, Show
+
+ROUTING_EXAMPLES = """
+Examples:
+  pointsman reproduce routing --data test-bed --out results/routing/ours
+  pointsman reproduce routing --data test-bed --recipe paper --limit 200
+
+Experts and vectors are kept in a folder of the cache directory (--run): the
+same command goes on where it was stopped. docs/data.md describes the data.
+"""
+
+app = typer.Typer(
+    help="Make the papers' tables again.", epilog=ROUTING_EXAMPLES, rich_markup_mode="rich"
+)
+
+
+class ExpertRecipe(StrEnum):
+    """How the experts are trained."""
+
+    ours = "ours"
+    paper = "paper"
+
+
+@app.callback()
+def reproduce() -> None:
+    """Make the papers' tables again, with their rivals, controls and bounds, and ours."""
+
+
+@app.command(epilog=ROUTING_EXAMPLES)
+def routing(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="The test bed.", show_default=False)],
+    recipe: Annotated[
+        ExpertRecipe, typer.Option(help="How the experts are trained.")
+    ] = ExpertRecipe.ours,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most N queries a part.", show_default=False),
+    ] = None,
+    seed: Seed = 0,
+    backbone: BackboneName = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where experts and vectors are kept.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """RouterRetriever: which expert encoder should embed each query.
+
+    Seven domains with experts, six without; the paper's router, its rivals, oracles, and ours.
+    """
+
+    def measure(show: Show) -> Report:
+        from pointsman.backbone.encoder import Backbone
+        from pointsman.experiments.routing.run import run as run_routing
+        from pointsman.route.recipe import RECIPES
+
+        folder = run or cache_directory() / "routing"
+        # On a CPU the backward pass of fused attention takes longer than the rest of a step.
+        base = Backbone.load(backbone, attention="eager")
+        return run_routing(
+            data, base, folder, recipe=RECIPES[recipe.value], limit=limit, seed=seed, show=show
+        )
+
+    run_experiment(context, data, measure, seed, out, json, every=LOG_EVERY)

@@ -1,0 +1,79 @@
+"""The whole way to a query expert: train, compare with the base, describe, save."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.route.card import expert_card
+from pointsman.route.expert import Expert, save_expert
+from pointsman.route.familiarity import Domain
+from pointsman.route.recipe import Recipe, TrainedExpert, train_expert
+from pointsman.route.source import Source
+from pointsman.route.task import Negatives
+from pointsman.route.utility import MEASURE
+from pointsman.training.loop import Progress
+
+
+def make_expert(
+    backbone: Backbone,
+    source: Source,
+    recipe: Recipe,
+    run_folder: Path,
+    folder: Path,
+    *,
+    command: str,
+    licence: str = "",
+    show: Callable[[Negatives, Progress], None] | None = None,
+) -> TrainedExpert:
+    """Train an expert and save it to `folder`, if it beats the base on dev; else nothing is written.
+
+    `command` and the data's `licence` go onto the card. Checkpoints lie in `run_folder`, a folder for
+    each kind of negatives, and the same call goes on from them. Raises what `train_expert` and
+    `save_specialist` raise.
+    """
+    trained = train_expert(backbone, source.data, recipe, run_folder, show)
+    if not trained.helps:
+        return trained
+    training = {
+        "command": command,
+        "data": source.record(licence),
+        "recipe": asdict(recipe),
+        "negatives": trained.negatives,
+        "steps": trained.outcomes[trained.negatives].steps,
+        "seconds": round(sum(outcome.seconds for outcome in trained.outcomes.values())),
+    }
+    if licence:
+        training["licences"] = {source.name: licence}
+    numbers = {"dev": {"measure": MEASURE, "best": trained.best, "base": trained.base}}
+    texts = [query.text for query in source.data.train]
+    domain = Domain.of(backbone.encode(texts, prompt="query"))
+    identity = backbone.identity
+    save_expert(
+        Expert(folder.name, trained.adapter, identity.sha256, domain),
+        identity,
+        folder,
+        training=training,
+        numbers=numbers,
+        card=expert_card(folder.name, identity.name, training, numbers),
+    )
+    return trained
+
+
+def run_name(source: Source, recipe: Recipe, backbone: Backbone) -> str:
+    """A folder name that changes with the data, the recipe and the base, and with nothing else."""
+    data = source.data
+    parts = [
+        [(query.text, sorted(query.relevant.items())) for query in part]
+        for part in (data.train, data.dev)
+    ]
+    identity = (
+        backbone.identity.sha256,
+        sorted(asdict(recipe).items()),
+        data.documents.digest(),
+        parts,
+    )
+    return f"expert-{hashlib.sha256(repr(identity).encode()).hexdigest()[:12]}"
