@@ -8,7 +8,13 @@ import pytest
 import yaml
 
 from pointsman.errors import ConfigError, ReadOnlyError, WorkspaceError
-from pointsman.settings import FORMAT_VERSION, Settings, read_settings, write_settings
+from pointsman.settings import (
+    FORMAT_VERSION,
+    Settings,
+    change_setting,
+    read_settings,
+    write_settings,
+)
 
 
 @pytest.fixture
@@ -81,6 +87,12 @@ def test_the_environment_says_what_it_says(
     assert getattr(settings, field) == value
 
 
+def test_a_list_in_the_environment_has_commas(file: Path) -> None:
+    for text, expected in (("law, tax,,", ["law", "tax"]), ("7", ["7"]), ("null", None)):
+        settings = read_settings(None, environment={"POINTSMAN_ROUTE__EXPERTS": text})
+        assert settings.route.experts == expected
+
+
 def test_what_is_no_setting_and_no_variable_of_ours_is_left_alone() -> None:
     environment = {"POINTSMAN_CACHE": "/somewhere", "PATH": "/bin", "XPOINTSMAN_MODE": "x"}
     assert read_settings(None, environment=environment) == Settings()
@@ -105,6 +117,9 @@ def test_written_values_are_read_back(file: Path) -> None:
             "search.dense_weight": 1,
             "read.reader": "123",
             "read.min_confidence": 0,
+            "route.router": "base",
+            "route.experts": ["law", "null", "7"],
+            "route.whitening": 0,
         },
         {},
     )
@@ -112,6 +127,57 @@ def test_written_values_are_read_back(file: Path) -> None:
     assert read_settings(file, environment={}) == settings
     assert [path.name for path in file.parent.iterdir()] == ["pointsman.yaml"]
     assert yaml.safe_load(file.read_text("utf-8")) == settings.model_dump()
+
+
+# --- one value changed ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "route:\n  experts: [a, b]\n"),
+        ("# mine\n", "# mine\nroute:\n  experts: [a, b]\n"),
+        ("price: 1.0 # dear", "price: 1.0 # dear\nroute:\n  experts: [a, b]\n"),
+        ("route:\n  experts: null # all\n", "route:\n  experts: [a, b] # all\n"),
+        ("route:\n  experts:\nprice: 1.0\n", "route:\n  experts: [a, b]\nprice: 1.0\n"),
+        (
+            "route:\n    router: base # for now\n# and\nprice: 1.0\n",
+            "route:\n    experts: [a, b]\n    router: base # for now\n# and\nprice: 1.0\n",
+        ),
+        (
+            "route:\n  experts: # these\n  - c\n  - 'd' # not e\n  # but\n  router: base\n",
+            "route:\n  experts: [a, b] # not e\n  # but\n  router: base\n",
+        ),
+        (
+            "route:\n  experts: [\n    c,\n  ]\n  router: base\n",
+            "route:\n  experts: [a, b]\n  router: base\n",
+        ),
+        ("route: {experts: [], router: base}\n", "route: {experts: [a, b], router: base}\n"),
+    ],
+)
+def test_one_value_changes_and_all_else_stays(file: Path, before: str, after: str) -> None:
+    settings = read(file, before)
+    change_setting(file, "route.experts", ["a", "b"])
+    assert file.read_text("utf-8") == after
+    route = settings.route.model_copy(update={"experts": ["a", "b"]})
+    assert read_settings(file, environment={}) == settings.model_copy(update={"route": route})
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("text", ["{price: 2.0}", "route: {router: base}", "route: # none\n"])
+def test_a_file_of_an_unusual_layout_keeps_its_values(file: Path, text: str) -> None:
+    settings = read(file, text)
+    change_setting(file, "route.experts", ["null", "a: b"])
+    found = read_settings(file, environment={})
+    assert found.route.experts == ["null", "a: b"]
+    assert (found.price, found.route.router) == (settings.price, settings.route.router)
+
+
+def test_a_value_that_is_refused_changes_nothing(file: Path) -> None:
+    read(file, "price: 2.0\n")
+    with pytest.raises(ConfigError, match=r"route\.whitening is 2"):
+        change_setting(file, "route.whitening", 2)
+    assert file.read_text("utf-8") == "price: 2.0\n"
 
 
 # --- what a wrong one is told ---------------------------------------------------------------------
@@ -157,6 +223,11 @@ def test_an_unknown_key_like_no_other_lists_them_all(file: Path) -> None:
         ("price: .nan", "FILE: price is nan: "),
         ("read:\n  min_confidence: 1.5", "less than or equal to 1"),
         ("backbone: 7", "FILE: backbone is 7: "),
+        ("route:\n  router: pilots", "'mixture' or 'base'"),
+        ("route:\n  experts: law", "FILE: route.experts is 'law': input should be a valid list"),
+        ("route:\n  experts: [1]", "FILE: route.experts.0 is 1: input should be a valid string"),
+        ("route:\n  whitening: 1.1", "less than or equal to 1"),
+        ("route:\n  whitening: -0.1", "greater than or equal to 0"),
         ("device: [cpu]", "FILE: device is ['cpu']: "),
         ("search: dense", "FILE: search is a section; below it, indented, stand search.mode, "),
         ("search: [a]", "FILE: search is a section; "),

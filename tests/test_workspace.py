@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pointsman import workspace as workspaces
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import HEAD_FILE
 from pointsman.deadline import Deadline
@@ -30,6 +31,10 @@ from pointsman.errors import (
     WorkspaceError,
 )
 from pointsman.retrieve.lock import WriterLock
+from pointsman.route.expert import Expert, save_expert
+from pointsman.route.familiarity import Domain
+from pointsman.route.mixture import MixtureRouter
+from pointsman.route.plain import BASE, BaseRouter
 from pointsman.settings import FORMAT_VERSION, Settings
 from pointsman.workspace import SETTINGS_FILE, SHIPPED, SPECIALISTS, SourceReport, Workspace
 from spaces import (
@@ -40,6 +45,7 @@ from spaces import (
     default_backbone,
     make_space,
     open_space,
+    random_adapter,
     write_corpus,
     write_notes,
     write_reader,
@@ -582,3 +588,74 @@ def test_documents_that_moved_are_taken_from_their_new_place(
     (report,) = space.index([tmp_path / "there"])
     assert report.replaced == 1
     assert space.store.ids() == ["one.txt"]
+
+
+# --- query experts --------------------------------------------------------------------------------
+
+
+def write_expert(folder: Path, backbone: Backbone, topic: str, seed: int) -> Path:
+    """An expert whose domain is questions of one word; what it has learned is random."""
+    vectors = backbone.encode([f"what is {topic} {i}" for i in range(20)], prompt="query")
+    identity = backbone.identity
+    adapter = random_adapter(backbone, seed)
+    expert = Expert(folder.name, adapter, identity.sha256, Domain.of(vectors))
+    save_expert(expert, identity, folder, training={}, numbers={}, card="")
+    return folder
+
+
+def test_without_experts_the_base_embeds_every_question(space: Workspace) -> None:
+    assert isinstance(space.pipeline.router, BaseRouter)
+    assert (space.experts, space.left_out) == ({}, {})
+
+
+def test_experts_are_mixed_by_what_is_asked(
+    space: Workspace, backbone: Backbone, notes: Path
+) -> None:
+    write_expert(space.path / SPECIALISTS / "law", backbone, "alpha", 1)
+    write_expert(space.path / SPECIALISTS / "tax", backbone, "gold", 2)
+    space.index([notes])
+    assert list(space.experts) == ["law", "tax"]
+    assert isinstance(space.router, MixtureRouter)
+    assert {"law", "tax"} <= set(backbone.adapters)
+    answers = space.ask_many(["what is alpha 3", "what is gold 3"])
+    steps = [answer.trace.steps[0] for answer in answers]
+    weights = [dict(zip(step.options, step.scores, strict=True)) for step in steps]
+    assert all(each.keys() == {BASE, "law", "tax"} for each in weights)
+    assert weights[0]["law"] > weights[0]["tax"]
+    assert weights[1]["tax"] > weights[1]["law"]
+    # The expert moves the query, and with it what is found.
+    mixed = space.search("what is alpha 3")
+    with open_space(space.path, backbone, route__router="base") as plain:
+        assert isinstance(plain.pipeline.router, BaseRouter)
+        scores = [hit.score for hit in plain.search("what is alpha 3")]
+    assert [hit.score for hit in mixed] != pytest.approx(scores, abs=1e-4)
+    with open_space(space.path, backbone, search__mode="bm25") as words:
+        assert isinstance(words.pipeline.router, BaseRouter)
+
+
+def test_the_settings_name_the_experts(space: Workspace, backbone: Backbone) -> None:
+    write_expert(space.path / SPECIALISTS / "law", backbone, "alpha", 1)
+    write_expert(space.path / SPECIALISTS / "tax", backbone, "gold", 2)
+    with open_space(space.path, backbone, route__experts=["tax", "gone"]) as chosen:
+        assert list(chosen.experts) == ["tax"]
+        assert chosen.left_out == {"gone": "there is no expert of this name"}
+        router = chosen.router
+        assert isinstance(router, MixtureRouter)
+        assert router.experts == (BASE, "tax")
+    with open_space(space.path, backbone, route__experts=[]) as none:
+        assert isinstance(none.router, BaseRouter)
+
+
+def test_those_that_ship_are_for_the_default_encoder(
+    space: Workspace, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another encoder nobody misses them, unless they are named."""
+    write_expert(tmp_path / "shipped" / "shop", default_backbone(), "gold", 3)
+    monkeypatch.setattr(workspaces, "SHIPPED_EXPERTS", tmp_path / "shipped")
+    with open_space(space.path, backbone) as other:
+        assert (dict(other.experts), dict(other.left_out)) == ({}, {})
+        assert "made on all-MiniLM-L6-v2" in other.found_experts["shop"].reason
+    with open_space(space.path, backbone, route__experts=["shop"]) as named:
+        assert "made on all-MiniLM-L6-v2" in named.left_out["shop"]
+    with open_space(space.path, default_backbone()) as fitting:
+        assert list(fitting.experts) == ["shop"]

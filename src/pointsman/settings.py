@@ -68,6 +68,17 @@ class ReadSettings(_Section):
     min_confidence: float = Field(0.2, ge=0, le=1)
 
 
+class RouteSettings(_Section):
+    """Which query experts embed a question. `experts` None: all that there are.
+
+    `whitening` is the strength by which queries are fitted to the collection, 0 for not at all.
+    """
+
+    router: Literal["mixture", "base"] = "mixture"
+    experts: list[str] | None = None
+    whitening: float = Field(0.15, ge=0, le=1)
+
+
 class Settings(_Section):
     """Everything that a workspace can be told; see the sections."""
 
@@ -78,6 +89,7 @@ class Settings(_Section):
     index: str = "index"
     price: float = Field(0.0, ge=0)
     passages: PassageSettings = PassageSettings()
+    route: RouteSettings = RouteSettings()
     search: SearchSettings = SearchSettings()
     read: ReadSettings = ReadSettings()
 
@@ -122,9 +134,55 @@ def read_settings(
 
 def write_settings(path: Path, settings: Settings) -> None:
     """Write a settings file whole or not at all."""
+    _write(path, _HEADER + yaml.safe_dump(settings.model_dump(), sort_keys=False))
+
+
+def change_setting(path: Path, name: str, value: Any) -> None:
+    """Set one value ("route.experts") in a settings file; its other lines, comments too, stay.
+
+    Raises what `read_settings` and `write_settings` raise, and then the file is as it was.
+    """
+    changed = read_settings(path, {name: value}, environment={})
+    text = path.read_text(encoding="utf-8")
+    section, _, key = name.partition(".")
+    for edited in _edited(text, section, key, value):
+        if _means(edited, changed):
+            _write(path, edited)
+            return
+    # Laid out as no person would: then all of it is written anew.
+    write_settings(path, changed)
+
+
+def _means(text: str, settings: Settings) -> bool:
+    try:
+        return Settings.model_validate(_filled(yaml.safe_load(text))) == settings
+    except (yaml.YAMLError, ValidationError):
+        return False
+
+
+def _edited(text: str, section: str, key: str, value: Any) -> Iterator[str]:
+    """The text with another value of section.key, where YAML's marks show the place for it."""
+    line = f"{key}: {yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()}"
+    root = yaml.compose(text, yaml.SafeLoader)
+    sections = {} if root is None else {each.value: body for each, body in root.value}
+    body = sections.get(section)
+    if body is None:
+        yield f"{text.rstrip()}\n{section}:\n  {line}\n".lstrip()
+    elif isinstance(body, yaml.MappingNode):
+        first = body.value[0][0].start_mark
+        for each, old in body.value:
+            if each.value == key:
+                # By YAML's marks, what follows a list in lines of its own belongs to its end.
+                lines = isinstance(old, yaml.SequenceNode) and not old.flow_style
+                end = (old.value[-1] if lines else old).end_mark.index
+                yield text[: each.start_mark.index] + line + text[end:]
+        yield f"{text[: first.index]}{line}\n{' ' * first.column}{text[first.index :]}"
+
+
+def _write(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.aside")
     try:
-        aside.write_text(_HEADER + yaml.safe_dump(settings.model_dump(), sort_keys=False), "utf-8")
+        aside.write_text(text, encoding="utf-8")
         os.replace(aside, path)
     except OSError as error:
         raise ReadOnlyError(f"{path}: cannot be written ({error.strerror})") from error
@@ -155,7 +213,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: settings are `key: value` lines, not a {type(values).__name__}")
-    # A section whose lines are all commented out is null to YAML, and default to us.
+    return _filled(values)
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A section whose lines are all commented out is null to YAML, and default to us."""
     sections = {name.split(".")[0] for name, _ in _keys(Settings) if "." in name}
     return {k: v for k, v in values.items() if not (v is None and k in sections)}
 
@@ -184,8 +246,12 @@ def _from_environment(
 
 def _value(text: str, kind: Any) -> Any:
     """A variable's text as what the setting holds; text that is no number stays, and is refused."""
+    if text == "null":
+        return None
+    if kind == list[str] | None:
+        return [name.strip() for name in text.split(",") if name.strip()]
     try:
-        return kind(text) if kind in (int, float) else None if text == "null" else text
+        return kind(text) if kind in (int, float) else text
     except ValueError:
         return text
 

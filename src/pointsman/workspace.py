@@ -30,17 +30,22 @@ from pointsman.errors import (
 )
 from pointsman.settings import Settings, read_settings, write_settings
 from pointsman.text import scrub
-from pointsman.types import Answer, Hit, Passage, Where
+from pointsman.types import Answer, BackboneIdentity, Hit, Passage, Where
 
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
+    from pointsman.backbone.weights import Weights
     from pointsman.pipeline import Pipeline
+    from pointsman.protocols import Router
     from pointsman.read.reader import SpanReader
     from pointsman.retrieve.lance import LanceIndex
+    from pointsman.route.expert import Expert
+    from pointsman.route.shelf import FoundExpert
 
 SETTINGS_FILE = "pointsman.yaml"
 SPECIALISTS = "specialists"
 SHIPPED = Path(__file__).parent / SPECIALISTS
+SHIPPED_EXPERTS = SHIPPED / "experts"
 DEFAULT_READER = "reader"
 
 
@@ -128,10 +133,21 @@ class Workspace:
         """The encoder that the settings name; a relative path is looked for in the workspace first."""
         from pointsman.backbone.encoder import Backbone
 
-        name: str | Path | None = self.settings.backbone
-        if name and (self.path / name).is_dir():
-            name = self.path / name
-        return Backbone.load(name, device=self.settings.device, dtype=self.settings.dtype)
+        settings = self.settings
+        return Backbone.load(self.backbone_name, device=settings.device, dtype=settings.dtype)
+
+    @property
+    def backbone_name(self) -> str | Path | None:
+        """What the encoder is loaded by: None is the default, else a directory or a hub name."""
+        name = self.settings.backbone
+        return self.path / name if name and (self.path / name).is_dir() else name
+
+    @cached_property
+    def base(self) -> Weights | BackboneIdentity:
+        """What specialists must have been made on, known without loading the encoder."""
+        from pointsman.backbone.weights import locate
+
+        return self.backbone.identity if "backbone" in self.__dict__ else locate(self.backbone_name)
 
     @cached_property
     def store(self) -> LanceIndex:
@@ -184,13 +200,65 @@ class Workspace:
         )
 
     @cached_property
+    def found_experts(self) -> Mapping[str, FoundExpert]:
+        """Every query expert here by name, one that cannot be used too: its own, then those that ship."""
+        from pointsman.route.shelf import find_experts
+
+        return find_experts(self.path / SPECIALISTS, SHIPPED_EXPERTS, self.base)
+
+    @cached_property
+    def experts(self) -> Mapping[str, Expert]:
+        """The query experts that may embed a question: all that can be used, or those of the settings."""
+        wanted = self.settings.route.experts
+        return {
+            name: found.expert
+            for name, found in self.found_experts.items()
+            if found.expert is not None and (wanted is None or name in wanted)
+        }
+
+    @cached_property
+    def left_out(self) -> Mapping[str, str]:
+        """The query experts that somebody wants used and that cannot be, with the reason."""
+        from pointsman.backbone.weights import DEFAULT_SHA256
+
+        found, wanted = self.found_experts, self.settings.route.experts
+        if wanted is None:
+            # Those that ship are for the default encoder, and nobody expects them on another.
+            ours = self.base.sha256 == DEFAULT_SHA256
+            wanted = [name for name, each in found.items() if ours or not each.shipped]
+        reasons = {
+            name: found[name].reason if name in found else "there is no expert of this name"
+            for name in wanted
+        }
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    @cached_property
+    def router(self) -> Router:
+        """Mixes the experts by how familiar a question is to each; the base where there are none.
+
+        Also where only words are searched for: then no vector is asked for.
+        """
+        from pointsman.route.mixture import MixtureRouter
+        from pointsman.route.plain import BaseRouter
+
+        settings = self.settings
+        words = settings.search.mode == "bm25"
+        if words or settings.route.router == "base" or not self.experts:
+            return BaseRouter()
+        domains = {}
+        for name, expert in self.experts.items():
+            self.backbone.add_adapter(name, expert.adapter, expert.base_sha256)
+            if expert.domain is not None:
+                domains[name] = expert.domain
+        return MixtureRouter(domains)
+
+    @cached_property
     def pipeline(self) -> Pipeline:
         """The six stages, with the plain choice where nothing is learned yet."""
         from pointsman.defer.plain import FirstAgent
         from pointsman.grade.plain import Ungraded
         from pointsman.pipeline import Pipeline, PipelineSettings
         from pointsman.read.agent import ReaderAgent
-        from pointsman.route.plain import BaseRouter
         from pointsman.select.plain import TopK
 
         settings = self.settings
@@ -204,7 +272,7 @@ class Workspace:
         return Pipeline(
             self.backbone,
             self.store,
-            router=BaseRouter(),
+            router=self.router,
             grader=Ungraded(),
             selector=TopK(settings.read.passages),
             allocator=FirstAgent([reader.name]),

@@ -12,7 +12,19 @@ import typer
 from typer.core import TyperGroup
 
 from pointsman import __version__
-from pointsman.cli import ask, demo, doctor, evaluate, index, info, init, specialists, train
+from pointsman.cli import (
+    ask,
+    demo,
+    doctor,
+    evaluate,
+    experts,
+    index,
+    info,
+    init,
+    reproduce,
+    specialists,
+    train,
+)
 from pointsman.cli.failures import SIGPIPE, report
 
 
@@ -75,6 +87,8 @@ app.command(epilog=index.EXAMPLES)(index.index)
 app.command(epilog=ask.EXAMPLES)(ask.ask)
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(reproduce.app, name="reproduce")
+app.add_typer(experts.app, name="experts")
 app.add_typer(specialists.app, name="specialists")
 app.command(epilog=info.EXAMPLES)(info.info)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

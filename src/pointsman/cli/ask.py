@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointsman.cli.answers import answer_lines
+from pointsman.cli.experts import left_out_line
 from pointsman.cli.failures import report
 from pointsman.cli.options import Json, Mode, Space
 from pointsman.cli.output import Output, counted
@@ -94,6 +95,8 @@ def ask(
     with Workspace.open(space, overrides=overrides) as workspace:
         with output.working("loading"):
             _ = workspace.pipeline
+        if workspace.settings.route.router != "base" and workspace.left_out:
+            output.note(left_out_line(workspace.left_out))
 
         def answer(text: str) -> Answer:
             # Here, because a deadline begins to run when it is made.

@@ -30,7 +30,7 @@ _AT_ONCE = 5_000
 def info(space: Space, json: Json = False) -> None:
     """Show what a workspace holds.
 
-    Its settings and where each comes from, its index, its reader. An index or a reader that cannot be used is named with the reason.
+    Its settings and where each comes from, its index, its reader, its query experts. What cannot be used is named with the reason.
     """
     from pointsman.workspace import Workspace
 
@@ -39,6 +39,7 @@ def info(space: Space, json: Json = False) -> None:
         settings = dict(_settings(workspace))
         index = _index(workspace, lambda done: working.say(f"counting documents: {done:,}"))
         reader = _reader(workspace)
+        experts = _experts(workspace)
     output.show(
         Text(f"{workspace.path}{' (read-only)' if workspace.read_only else ''}", "bold"),
         "",
@@ -51,6 +52,9 @@ def info(space: Space, json: Json = False) -> None:
         "",
         Text("Reader", "bold"),
         _grid(_flat(reader)),
+        "",
+        Text("Experts", "bold"),
+        _grid(_flat(experts | {"used": ", ".join(experts.get("used", ())) or "none"})),
     )
     output.document(
         {
@@ -59,6 +63,7 @@ def info(space: Space, json: Json = False) -> None:
             "settings": settings,
             "index": index,
             "reader": reader,
+            "experts": experts,
         }
     )
 
@@ -117,6 +122,17 @@ def _reader(workspace: Workspace) -> dict[str, Any]:
         "weights": found.adapter.parameters,
         "numbers": dict(found.numbers),
     }
+
+
+def _experts(workspace: Workspace) -> dict[str, Any]:
+    try:
+        on = workspace.settings.route.router != "base"
+        return {
+            "used": list(workspace.experts) if on else [],
+            "left_out": dict(workspace.left_out) if on else {},
+        }
+    except PointsmanError as error:
+        return {"problem": str(error)}
 
 
 def _walk(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from pointsman.cli import train_reader
+from pointsman.cli import train_expert, train_reader
 
 EXAMPLES = """
 Examples:
   pointsman train reader --data test-bed --out my-space/specialists
+  pointsman train expert law --data path/to/beir --out my-space/specialists
 """
 
 app = typer.Typer(help="Train a specialist.", epilog=EXAMPLES, rich_markup_mode="rich")
@@ -20,3 +21,4 @@ def train() -> None:
 
 
 app.command(epilog=train_reader.EXAMPLES)(train_reader.reader)
+app.command(epilog=train_expert.EXAMPLES)(train_expert.expert)

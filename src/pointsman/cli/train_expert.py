@@ -1,0 +1,217 @@
+"""`pointsman train expert`: a query expert from a collection and what was asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pointsman.cli.options import BackboneName, Json
+from pointsman.cli.output import Output, duration
+from pointsman.cli.places import cache_directory
+from pointsman.cli.training import (
+    LOG_EVERY,
+    Shown,
+    check_free,
+    command_words,
+    drop_checkpoints,
+    interrupted,
+)
+
+if TYPE_CHECKING:
+    from pointsman.route.recipe import Recipe
+    from pointsman.route.source import Source
+
+EXAMPLES = """
+Examples:
+  pointsman train expert law --data path/to/beir --out my-space/specialists
+  pointsman train expert law --data path/to/beir --out try --recipe paper
+  pointsman train expert wiki --data path/to/beir --out try --from-documents
+
+An expert at my-space/specialists/NAME is used from then on.
+"""
+
+
+class RecipeName(StrEnum):
+    """How an expert is trained."""
+
+    ours = "ours"
+    paper = "paper"
+
+
+def expert(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What it is called.", show_default=False)
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="A BEIR directory with training queries.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="The expert is written to DIR/NAME.", show_default=False),
+    ],
+    recipe: Annotated[
+        RecipeName, typer.Option(metavar="NAME", help="ours, or paper: RouterRetriever's own.")
+    ] = RecipeName.ours,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="By default the recipe's.", show_default=False),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="At its peak. By default the recipe's.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of all that is random.")] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most N training queries.", show_default=False),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(metavar="TEXT", help="The data's, for the card.", show_default=False)
+    ] = "",
+    from_documents: Annotated[
+        bool,
+        typer.Option("--from-documents", help="Make queries of titles and first sentences."),
+    ] = False,
+    drop_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--drop-overlap", help="Leave out queries that stand in the dev or test part too."
+        ),
+    ] = False,
+    backbone: BackboneName = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where checkpoints lie. By default a folder of the cache directory, named by the "
+            "data and all settings.",
+            show_default=False,
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Drop the checkpoints of an earlier run.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a query expert, which finds one domain's documents better.
+
+    Queries alone go through it: the index stays as it is. Where nothing
+    beats the encoder on dev, nothing is written. Ctrl-C leaves a checkpoint,
+    and the same command goes on from it.
+    """
+    from pointsman.route.shelf import check_name
+
+    check_name(name)
+    folder = out / name
+    check_free(folder)
+    from pointsman.backbone.encoder import Backbone
+    from pointsman.data.arrays import ArrayCache
+    from pointsman.route.make import make_expert, run_name
+    from pointsman.route.recipe import RECIPES
+    from pointsman.route.source import read_data
+    from pointsman.route.utility import MEASURE
+
+    output = Output(json)
+    with output.working("loading the encoder", every=LOG_EVERY) as working:
+        # On a CPU gradients take longer through the fused attention than through all the rest.
+        base = Backbone.load(backbone, attention="eager")
+        bf16 = str(base.dtype) != "torch.float32"
+        chosen = _with(RECIPES[recipe.value], epochs, learning_rate, seed, bf16)
+        source = read_data(
+            data,
+            base,
+            ArrayCache(cache_directory() / "vectors"),
+            from_documents=from_documents,
+            drop_overlap=drop_overlap,
+            limit=limit,
+            batch=chosen.batch_size,
+            seed=seed,
+            progress=lambda done, total: working.say(
+                f"encoding documents: {done:,} of {total:,}", now=done == total
+            ),
+        )
+        run = run or cache_directory() / "runs" / run_name(source, chosen, base)
+        runs = [run / kind for kind in chosen.negatives]
+        if fresh:
+            for each in runs:
+                drop_checkpoints(each)
+        shown = Shown(working, scale=100)
+        try:
+            trained = make_expert(
+                base,
+                source,
+                chosen,
+                run,
+                folder,
+                command=command_words(context.obj or ()),
+                licence=licence,
+                show=lambda kind, progress: shown(progress, f"negatives {kind}: "),
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(interrupted(_last_begun(runs))) from None
+    seconds = sum(outcome.seconds for outcome in trained.outcomes.values())
+    best, before = 100 * trained.best, 100 * trained.base
+    if trained.helps:
+        output.show(
+            f"{folder}: {MEASURE} {best:.1f} on dev, the base {before:.1f}; negatives "
+            f"{trained.negatives}, after {duration(seconds)}."
+        )
+    else:
+        output.show(
+            f"Nothing is written: {MEASURE} on dev is {best:.1f}, and {before:.1f} by the base alone."
+        )
+    output.show(*_said(source))
+    if trained.helps:
+        output.show(f"Its card is {folder / 'README.md'}.")
+    output.document(
+        {
+            "expert": str(folder) if trained.helps else None,
+            "measure": MEASURE,
+            "base": trained.base,
+            "best": trained.best,
+            "negatives": trained.negatives,
+            "steps": trained.outcomes[trained.negatives].steps,
+            "seconds": seconds,
+            "data": source.record(licence),
+            "run": str(run),
+        }
+    )
+
+
+def _with(
+    recipe: Recipe, epochs: int | None, learning_rate: float | None, seed: int, bf16: bool
+) -> Recipe:
+    """The recipe with what was asked for; a number of epochs stands in for its number of steps."""
+    plan = replace(recipe.plan, seed=seed, bf16=bf16)
+    if learning_rate is not None:
+        plan = replace(plan, learning_rate=learning_rate)
+    if epochs is None:
+        return replace(recipe, plan=plan)
+    return replace(recipe, steps=0, plan=replace(plan, epochs=epochs))
+
+
+def _last_begun(runs: list[Path]) -> Path:
+    from pointsman.training.checkpoint import checkpoints
+
+    return next((run for run in reversed(runs) if checkpoints(run)), runs[0])
+
+
+def _said(source: Source) -> list[str]:
+    """What a reader of the numbers has to know of the data."""
+    data = source.data
+    lines = [f"{len(data.train):,} training queries, {len(data.dev):,} dev queries."]
+    if source.made:
+        lines.append("Nobody asked them: they are the documents' titles and first sentences.")
+    if source.dev_held_out:
+        lines.append("The dev queries were held out of the training queries.")
+    if source.left_out:
+        lines.append(f"Left out, for they stand in a later part too: {source.left_out:,} queries.")
+    return lines
