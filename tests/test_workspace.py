@@ -31,8 +31,7 @@ from pointsman.errors import (
     WorkspaceError,
 )
 from pointsman.retrieve.lock import WriterLock
-from pointsman.route.expert import Expert, save_expert
-from pointsman.route.familiarity import Domain
+from pointsman.route.expert import Expert, domain_of, save_expert
 from pointsman.route.mixture import MixtureRouter
 from pointsman.route.plain import BASE, BaseRouter
 from pointsman.settings import FORMAT_VERSION, Settings
@@ -595,10 +594,10 @@ def test_documents_that_moved_are_taken_from_their_new_place(
 
 def write_expert(folder: Path, backbone: Backbone, topic: str, seed: int) -> Path:
     """An expert whose domain is questions of one word; what it has learned is random."""
-    vectors = backbone.encode([f"what is {topic} {i}" for i in range(20)], prompt="query")
+    domain = domain_of(backbone, [f"what is {topic} {i}" for i in range(20)])
     identity = backbone.identity
     adapter = random_adapter(backbone, seed)
-    expert = Expert(folder.name, adapter, identity.sha256, Domain.of(vectors))
+    expert = Expert(folder.name, adapter, identity.sha256, domain)
     save_expert(expert, identity, folder, training={}, numbers={}, card="")
     return folder
 

@@ -42,7 +42,7 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Queries(Protocol):
-    """A batch of questions on its way to the router; vectors are computed when first asked for."""
+    """A batch of questions on its way to the router; what is looked at is computed when asked for."""
 
     @property
     def texts(self) -> Sequence[str]: ...
@@ -50,6 +50,11 @@ class Queries(Protocol):
     @property
     def vectors(self) -> FloatArray:
         """Vectors of the frozen base [n, d]."""
+        ...
+
+    @property
+    def features(self) -> FloatArray:
+        """What the encoder's lower layers tell of each text [n, width], before any expert is chosen."""
         ...
 
 

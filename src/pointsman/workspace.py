@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.backbone.weights import Weights
     from pointsman.pipeline import Pipeline
-    from pointsman.protocols import Router
+    from pointsman.protocols import QueryFit, Router
     from pointsman.read.reader import SpanReader
     from pointsman.retrieve.lance import LanceIndex
     from pointsman.route.expert import Expert
@@ -253,6 +253,14 @@ class Workspace:
         return MixtureRouter(domains)
 
     @cached_property
+    def query_fit(self) -> QueryFit | None:
+        """Fits query vectors to the index; None where the settings want no whitening."""
+        from pointsman.route.whitening import Whitening
+
+        strength = self.settings.route.whitening
+        return Whitening(self.store.vectors, strength) if strength else None
+
+    @cached_property
     def pipeline(self) -> Pipeline:
         """The six stages, with the plain choice where nothing is learned yet."""
         from pointsman.defer.plain import FirstAgent
@@ -277,6 +285,7 @@ class Workspace:
             selector=TopK(settings.read.passages),
             allocator=FirstAgent([reader.name]),
             agents=[reader],
+            query_fit=self.query_fit,
             settings=PipelineSettings(
                 mode=settings.search.mode,
                 candidates=max(settings.search.candidates, settings.read.passages),

@@ -169,7 +169,10 @@ def test_a_mixture_is_the_weighted_sum_of_the_changes(
 def test_a_mixture_of_unknown_adapters_or_other_weights(base: Any, pefts: Any) -> None:
     bank = AdapterBank(base)
     bank.add("wide", pefts["wide"][0])
-    with pytest.raises(ConfigError, match="no adapter 'gone'"), bank.mixtures(["gone"], MASK[:, :1]):
+    with (
+        pytest.raises(ConfigError, match="no adapter 'gone'"),
+        bank.mixtures(["gone"], MASK[:, :1]),
+    ):
         pass
     with pytest.raises(ConfigError, match="one column for each"), bank.mixtures(["wide"], MASK):
         pass

@@ -18,8 +18,7 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
 from pointsman.cli.experts import read_texts
 from pointsman.errors import FormatError, InputError
-from pointsman.route.expert import Expert, load_expert, save_expert
-from pointsman.route.familiarity import Domain
+from pointsman.route.expert import Expert, domain_of, load_expert, save_expert
 from spaces import random_adapter
 from tiny import flip_byte, tiny_model, write_tiny
 
@@ -34,7 +33,7 @@ def base(tiny_folder: Path) -> Backbone:
 def write_expert(folder: Path, backbone: Backbone, shift: int = 0, domain: bool = True) -> Path:
     """An expert that has learned nothing, for a domain of 40 queries."""
     texts = [query.text for query in make_queries(40, seed=shift + 1)]
-    moments = Domain.of(backbone.encode(texts, prompt="query")) if domain else None
+    moments = domain_of(backbone, texts) if domain else None
     identity = backbone.identity
     save_expert(
         Expert(folder.name, random_adapter(backbone, shift), identity.sha256, moments),
@@ -261,9 +260,9 @@ def test_a_peft_folder_needs_queries_for_its_domain(
     assert added.stdout == "Added deeds, with a domain of 2 queries.\n"
     assert rows(own, tiny)["deeds"]["used"]
     made = load_expert(own / "specialists" / "deeds").domain
-    vectors = base.encode(["what follows alpha", "what is gamma"], prompt="query")
+    expected = domain_of(base, ["what follows alpha", "what is gamma"])
     assert made is not None
-    assert made.mean == pytest.approx(vectors.mean(axis=0), abs=0.02)
+    assert made.mean == pytest.approx(expected.mean, abs=0.02)
 
 
 def test_queries_replace_a_domain(

@@ -21,8 +21,7 @@ from pointsman.cli.train_expert import RecipeName
 from pointsman.data.beir import write_beir
 from pointsman.data.splits import without
 from pointsman.route.collection import Judged
-from pointsman.route.expert import load_expert
-from pointsman.route.familiarity import Domain
+from pointsman.route.expert import domain_of, load_expert
 from pointsman.route.recipe import RECIPES
 from pointsman.types import Document, Query
 
@@ -115,7 +114,7 @@ def test_an_expert_learns_and_says_where_it_comes_from(
     # What a router knows of it: the moments of the base's vectors of its training queries.
     backbone = Backbone.load(tiny_folder, device="cpu", dtype="fp32")
     texts = [query.text for query in domain()["train"]]
-    expected = Domain.of(backbone.encode(texts, prompt="query"))
+    expected = domain_of(backbone, texts)
     found = load_expert(folder).domain
     assert found is not None
     assert found.queries == 96

@@ -127,16 +127,22 @@ def test_what_is_not_there_is_named(bed: Path, backbone: Backbone, tmp_path: Pat
         run(bed, backbone, tmp_path, recipe=QUICK, seen=["ninth"], unseen=[])
 
 
-def test_test_queries_in_train_are_refused(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_query_that_stands_in_a_later_part_is_dropped_from_the_earlier(
+    backbone: Backbone, tmp_path: Path
+) -> None:
     folder = tmp_path / "beir" / "mixed"
-    write_beir(
-        folder,
-        [Document("red", "the colour red")],
-        [Query("1", "alpha is here"), Query("2", "Alpha is here!")],
-        {"train": {"1": {"red": 1}}, "test": {"2": {"red": 1}}},
-    )
-    with pytest.raises(InputError, match="mixed's train part holds 1 questions of a test part"):
-        load_set(folder, backbone, ArrayCache(tmp_path / "vectors"), silent)
+    texts = ["alpha is here", "beta", "gamma", "Alpha is here!", "beta?", "delta"]
+    queries = [Query(str(i), text) for i, text in enumerate(texts)]
+    split = {"train": "012", "dev": "45", "test": "3"}
+    qrels = {part: {id: {"red": 1} for id in ids} for part, ids in split.items()}
+    write_beir(folder, [Document("red", "the colour red")], queries, qrels)
+    found = load_set(folder, backbone, ArrayCache(tmp_path / "vectors"), silent)
+    assert {part: [query.text for query in each] for part, each in found.parts.items()} == {
+        "train": ["gamma"],
+        "dev": ["beta?", "delta"],
+        "test": ["Alpha is here!"],
+    }
+    assert found.dropped == 2
 
 
 def test_one_pool_holds_everything_and_judges_alike(
@@ -154,7 +160,8 @@ def test_one_pool_holds_everything_and_judges_alike(
 def view(vectors: np.ndarray, set: str = "one") -> View:
     documents = Documents(("a", "b"), np.eye(2, dtype=np.float32))
     judged = [Judged(str(i), "?", {"a": 1}) for i in range(len(vectors))]
-    return View(set, documents, judged, vectors.astype(np.float32))
+    vectors = vectors.astype(np.float32)
+    return View(set, documents, judged, vectors, np.ascontiguousarray(vectors[:, 0]))
 
 
 def known() -> Known:

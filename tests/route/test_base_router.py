@@ -18,6 +18,10 @@ class Texts:
     def vectors(self) -> FloatArray:
         raise AssertionError("the plain router looks at no vector")
 
+    @property
+    def features(self) -> FloatArray:
+        raise AssertionError("nor at any feature")
+
 
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_all_weight_on_the_base(n: int) -> None:

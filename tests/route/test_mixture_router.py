@@ -29,6 +29,10 @@ class Vectors:
         self.vectors = vectors
 
     @property
+    def features(self) -> FloatArray:
+        return self.vectors
+
+    @property
     def texts(self) -> list[str]:
         return [""] * len(self.vectors)
 

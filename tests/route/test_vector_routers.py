@@ -20,6 +20,10 @@ class Vectors:
         self.vectors = np.array(rows, dtype=np.float32)
 
     @property
+    def features(self) -> FloatArray:
+        raise AssertionError("these routers look at vectors")
+
+    @property
     def texts(self) -> list[str]:
         return [""] * len(self.vectors)
 

@@ -16,6 +16,7 @@ from pointsman.backbone.bank import AdapterBank
 from pointsman.backbone.batching import length_buckets, pad, pad_states
 from pointsman.backbone.cpu import attention_for, keep_freed_memory, speed_up
 from pointsman.backbone.device import INT8, choose_device, choose_dtype
+from pointsman.backbone.features import REFERENCE, features, mean_states
 from pointsman.backbone.flops import Shape
 from pointsman.backbone.int8 import quantise
 from pointsman.backbone.layout import Layout, position_limit, read_layout
@@ -72,6 +73,7 @@ class Backbone:
         self._identity = identity
         self._bank = AdapterBank(model)
         self._split = SplitModel(model)
+        self._references: dict[int, Tensor] = {}
         self._dense = [_dense(folder).to(device) for folder in layout.dense]
         on_cpu = device.type == "cpu"
         self._batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
@@ -266,12 +268,7 @@ class Backbone:
         Raises ConfigError for an adapter that changes one of the layers that are done.
         """
         names = _one_each(adapter, states.rows, "texts")
-        for name in dict.fromkeys(names):
-            if name is not None and self.lowest_layer(name) < states.layers:
-                raise ConfigError(
-                    f"adapter {name!r} changes layer {self.lowest_layer(name)}, but {states.layers} "
-                    "lower layers are done; begin with fewer"
-                )
+        self._check_above([name for name in dict.fromkeys(names) if name], states.layers)
         vectors = np.zeros((len(states.rows), self._identity.dimension), dtype=np.float32)
         lengths = [len(row) for row in states.rows]
         for batch in self._batches(lengths):
@@ -282,6 +279,52 @@ class Backbone:
                 upper = self._split.upper(padded, mask, states.layers)
                 vectors[batch] = self._sentence_vectors(upper, mask)
         return vectors
+
+    def finish_mixture(
+        self,
+        states: EarlyStates,
+        adapters: Sequence[str],
+        weights: FloatArray,
+        *,
+        deadline: Deadline | None = None,
+    ) -> FloatArray:
+        """The vectors [n, d] that `encode_mixture` gives, from the states that `begin` gave.
+
+        Raises ConfigError for an adapter that changes one of the layers that are done.
+        """
+        self._check_above(adapters, states.layers)
+        if len(weights) != len(states.rows):
+            raise ConfigError(f"{len(weights)} rows of weights for {len(states.rows)} texts")
+        shares = torch.from_numpy(np.asarray(weights, dtype=np.float32))
+        vectors = np.zeros((len(states.rows), self._identity.dimension), dtype=np.float32)
+        for batch in self._batches([len(row) for row in states.rows]):
+            if deadline is not None:
+                deadline.check("encoding")
+            padded, mask = pad_states([states.rows[i] for i in batch])
+            with torch.inference_mode(), self._bank.mixtures(adapters, shares[batch]):
+                upper = self._split.upper(padded, mask, states.layers)
+                vectors[batch] = self._sentence_vectors(upper, mask)
+        return vectors
+
+    @property
+    def routing_layers(self) -> int:
+        """How many lower layers no query expert changes, so that routers can look at what they give."""
+        return self._split.layers // 2
+
+    def features(self, states: EarlyStates) -> FloatArray:
+        """What routers look at [n, d], from states that `begin` gave; see `backbone.features`."""
+        if states.layers not in self._references:
+            rows = self.begin(REFERENCE, layers=states.layers, prompt="query").rows
+            self._references[states.layers] = mean_states(rows).mean(0)
+        return features(states.rows, self._references[states.layers])
+
+    def _check_above(self, adapters: Sequence[str], layers: int) -> None:
+        for name in adapters:
+            if self.lowest_layer(name) < layers:
+                raise ConfigError(
+                    f"adapter {name!r} changes layer {self.lowest_layer(name)}, but {layers} "
+                    "lower layers are done; begin with fewer"
+                )
 
     def lowest_layer(self, name: str) -> int:
         """The lowest transformer layer that an adapter changes, counted from 0. Raises ConfigError."""
@@ -374,6 +417,11 @@ class Backbone:
         The part of `encode` that gradients flow through.
         """
         return self._pooled(self.forward(inputs), inputs["attention_mask"])
+
+    def sentence_vectors_upper(self, rows: Sequence[Tensor], layers: int) -> Tensor:
+        """The same from the states that the first `layers` layers gave for each text."""
+        padded, mask = pad_states(rows)
+        return self._pooled(self.forward_upper(padded, mask, layers), mask)
 
     def forward_upper(self, states: Tensor, mask: Tensor, layers: int) -> Tensor:
         """The same from the states [n, length, d] that the first `layers` layers gave."""

@@ -104,15 +104,19 @@ def new_adapter(
     alpha: float,
     generator: torch.Generator | None = None,
     targets: Collection[str] | None = None,
+    from_layer: int = 0,
 ) -> LoraAdapter:
     """A fresh adapter: A uniform as Kaiming's, B zero, so it changes nothing yet.
 
-    It adapts every linear layer, or those whose own name ("query") is one of `targets`. Raises
-    ModelError where the base has none of that name.
+    It adapts every linear layer, or those whose own name ("query") is one of `targets`, of the
+    transformer layers from number `from_layer` on. Raises ModelError where the base has none.
     """
     layers = {}
     for name, linear in linear_layers(base).items():
         if targets is not None and name.rpartition(".")[2] not in targets:
+            continue
+        number = re.search(r"(?:^|\.)(\d+)\.", name)
+        if from_layer and (number is None or int(number[1]) < from_layer):
             continue
         bound = 1 / math.sqrt(linear.in_features)
         a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)

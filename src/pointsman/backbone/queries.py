@@ -1,4 +1,4 @@
-"""Questions on their way to the router: what it may look at, each computed when first asked for."""
+"""Questions on their way to the router, and through the experts that it chose."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from functools import cached_property
 
 import numpy as np
 
+from pointsman.backbone.encoder import Backbone, EarlyStates
 from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError
 from pointsman.protocols import Encoder, Queries
 from pointsman.types import FloatArray, Routing
 
 
 class EncodedQueries:
-    """Texts and their base vectors (protocol `Queries`)."""
+    """Texts, their features and their base vectors (protocol `Queries`), each computed when asked for.
+
+    On a `Backbone` the lower layers run once, for whatever is asked of them.
+    """
 
     def __init__(
         self, texts: Sequence[str], encoder: Encoder, deadline: Deadline | None = None
@@ -24,19 +29,58 @@ class EncodedQueries:
 
     @cached_property
     def vectors(self) -> FloatArray:
-        """Unit vectors of the frozen base [n, d], computed once."""
+        """Unit vectors of the frozen base [n, d]."""
+        if "states" in self.__dict__ and isinstance(self._encoder, Backbone):
+            return self._encoder.finish(self.states, deadline=self._deadline)
         return self._encoder.encode(self.texts, prompt="query", deadline=self._deadline)
+
+    @cached_property
+    def features(self) -> FloatArray:
+        """What the lower layers tell of each text [n, width]; see `Backbone.features`."""
+        return self._backbone().features(self.states)
+
+    @cached_property
+    def states(self) -> EarlyStates:
+        """What the layers below every expert gave."""
+        backbone = self._backbone()
+        return backbone.begin(
+            self.texts, layers=backbone.routing_layers, prompt="query", deadline=self._deadline
+        )
+
+    def _backbone(self) -> Backbone:
+        if not isinstance(self._encoder, Backbone):
+            raise ConfigError(
+                f"{type(self._encoder).__name__} shows no states of its lower layers; "
+                "use a router that looks at vectors"
+            )
+        return self._encoder
 
 
 def routed_vectors(
     encoder: Encoder, queries: Queries, routing: Routing, deadline: Deadline | None = None
 ) -> FloatArray:
-    """Unit vectors [n, d]: each query's mixture of the vectors that its experts give it.
+    """Unit vectors [n, d]: each query as its experts, in their shares, give it.
 
-    All experts live in the documents' one space, so a mixture of vectors ranks as a mixture of
-    scores does, at no cost to the search. The base's vectors are those that `queries` has; all
-    others come from one call, in which every text goes through each expert that it has weight on.
+    Where the lower layers were run for the router and no expert changes them, the experts' changes
+    are mixed in one pass through the upper ones. Else each expert has its own pass over the
+    queries that give it weight, and their vectors are mixed: all live in the documents' one space.
     """
+    names, shares = routing.experts[1:], routing.weights[:, 1:]
+    used = np.flatnonzero(shares.any(axis=0))
+    if isinstance(queries, EncodedQueries) and "states" in queries.__dict__:
+        backbone = queries._backbone()
+        chosen = [names[j] for j in used.tolist()]
+        if all(backbone.lowest_layer(name) >= queries.states.layers for name in chosen):
+            return backbone.finish_mixture(
+                queries.states, chosen, shares[:, used], deadline=deadline
+            )
+    return _mixed_vectors(encoder, queries, routing, deadline)
+
+
+def _mixed_vectors(
+    encoder: Encoder, queries: Queries, routing: Routing, deadline: Deadline | None
+) -> FloatArray:
+    """A pass for every expert; the base's vectors are those that `queries` has."""
     weights = routing.weights
     mixed = np.zeros((len(queries.texts), encoder.identity.dimension), dtype=np.float32)
     base = np.flatnonzero(weights[:, 0])

@@ -213,8 +213,7 @@ def add_expert(
     """
     from pointsman.backbone.export import own_dtype
     from pointsman.backbone.specialist import save_specialist
-    from pointsman.route.expert import with_domain
-    from pointsman.route.familiarity import Domain
+    from pointsman.route.expert import domain_of, with_domain
     from pointsman.route.shelf import check_name
     from pointsman.settings import change_setting
     from pointsman.workspace import SETTINGS_FILE, SPECIALISTS
@@ -233,8 +232,7 @@ def add_expert(
         )
     specialist = _incoming(workspace, source, name, backbone)
     if queries is not None:
-        vectors = workspace.backbone.encode(queries, prompt="query")
-        specialist = with_domain(specialist, Domain.of(vectors))
+        specialist = with_domain(specialist, domain_of(workspace.backbone, queries))
     elif not specialist.head:
         raise InputError(
             f"{source}: has no domain that a router could choose it by; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pointsman.backbone.card import ENCODER
+from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.specialist import Specialist, load_specialist, save_specialist
 from pointsman.errors import SpecialistError
@@ -28,6 +29,12 @@ class Expert:
     adapter: LoraAdapter
     base_sha256: str
     domain: Domain | None
+
+
+def domain_of(backbone: Backbone, queries: Sequence[str]) -> Domain:
+    """The moments of queries as routers see them: their features from the lower layers."""
+    states = backbone.begin(queries, layers=backbone.routing_layers, prompt="query")
+    return Domain.of(backbone.features(states))
 
 
 def save_expert(

@@ -1,6 +1,6 @@
-"""How well a query fits each expert's domain: Gaussians with one covariance over query vectors.
+"""How well a query fits each expert's domain: Gaussians with one covariance over query features.
 
-A domain is the mean and covariance of its training queries' base vectors. The domains' covariances
+A domain is the mean and covariance of its training queries' features (or any vectors). The domains' covariances
 are pooled, as in linear discriminant analysis (Fisher 1936; Hastie et al. 2009, section 4.3), so
 that a new domain needs its own two moments and no training. The squared Mahalanobis distance to
 the nearest domain says whether a query is like anything that an expert was trained on (Lee et al.,

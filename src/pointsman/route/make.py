@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.route.card import expert_card
-from pointsman.route.expert import Expert, save_expert
-from pointsman.route.familiarity import Domain
+from pointsman.route.expert import Expert, domain_of, save_expert
 from pointsman.route.recipe import Recipe, TrainedExpert, train_expert
 from pointsman.route.source import Source
 from pointsman.route.task import Negatives
@@ -50,7 +49,7 @@ def make_expert(
         training["licences"] = {source.name: licence}
     numbers = {"dev": {"measure": MEASURE, "best": trained.best, "base": trained.base}}
     texts = [query.text for query in source.data.train]
-    domain = Domain.of(backbone.encode(texts, prompt="query"))
+    domain = domain_of(backbone, texts)
     identity = backbone.identity
     save_expert(
         Expert(folder.name, trained.adapter, identity.sha256, domain),

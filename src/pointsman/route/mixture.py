@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pointsman.protocols import Queries
 from pointsman.route.familiarity import Domain, Familiarity, posterior
 from pointsman.route.plain import BASE
 from pointsman.route.router import VectorRouter
@@ -35,7 +36,8 @@ class MixtureSettings:
 class MixtureRouter(VectorRouter):
     """Mixes the experts' query vectors by their domains' familiarity with the query.
 
-    Experts come and go without training: each brings the moments of its own training queries.
+    Experts come and go without training: each brings the moments of its own training queries'
+    features.
     """
 
     def __init__(
@@ -45,6 +47,10 @@ class MixtureRouter(VectorRouter):
         self.settings = settings or MixtureSettings()
         self._domains = dict(domains)
         self._familiarity = Familiarity(list(domains.values()), self.settings.shrinkage)
+
+    def seen(self, queries: Queries) -> FloatArray:
+        """The lower layers' features, which are there before any expert has to be chosen."""
+        return queries.features
 
     def scores(self, vectors: FloatArray) -> FloatArray:
         """Minus the distance to each expert's domain; the base scores minus the threshold."""

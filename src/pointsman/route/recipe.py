@@ -28,7 +28,8 @@ class Recipe:
     """How an expert is trained.
 
     Each kind of `negatives` is tried, and dev decides. `targets` are the linear layers adapted, by
-    their own names. `hard` documents a query are mined for "mined". `dev_queries` bounds how many
+    their own names (all where there is none), of the upper half of the transformer's layers where
+    `upper` is set. `hard` documents a query are mined for "mined". `dev_queries` bounds how many
     dev queries early stopping looks at. `steps` is how long training is: as many epochs as come
     nearest to it, one at least; 0 leaves the plan's number of epochs.
     """
@@ -38,6 +39,7 @@ class Recipe:
     rank: int = 8
     alpha: float = 32.0
     targets: tuple[str, ...] = ("query", "value")
+    upper: bool = False
     batch_size: int = 64
     temperature: float = 0.05
     dropout: float = 0.1
@@ -75,12 +77,15 @@ PAPER = Recipe(
 OURS = Recipe(
     name="ours",
     negatives=("judged", "all"),
+    targets=(),
+    upper=True,
     steps=200,
     plan=Plan(
         measure=MEASURE, learning_rate=1e-3, weight_decay=0.0, warmup=0.1, evaluations=1, patience=5
     ),
 )
-"""More negatives at no cost, since the documents' vectors are there; a larger, warmed-up rate."""
+"""More negatives at no cost, since the documents' vectors are there; a larger, warmed-up rate; the
+lower layers left to the base, so that a router can look at their states before it chooses."""
 
 RECIPES = {recipe.name: recipe for recipe in (OURS, PAPER)}
 
@@ -200,12 +205,14 @@ def _task(
     measure: Callable[[Encode], Mapping[str, float]],
 ) -> ExpertTask:
     seed = recipe.plan.seed
+    lower = backbone.routing_layers if recipe.upper else 0
     adapter = new_adapter(
         backbone.model,
         recipe.rank,
         recipe.alpha,
         torch.Generator().manual_seed(seed),
         recipe.targets or None,
+        lower,
     )
     return ExpertTask(
         backbone,
@@ -219,6 +226,7 @@ def _task(
         temperature=recipe.temperature,
         dropout=recipe.dropout,
         seed=seed,
+        lower_layers=lower,
     )
 
 

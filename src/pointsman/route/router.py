@@ -42,9 +42,13 @@ class VectorRouter(ABC):
         chosen[np.arange(len(scores)), scores.argmax(axis=1)] = 1.0
         return chosen
 
+    def seen(self, queries: Queries) -> FloatArray:
+        """What of the queries is looked at: their base vectors, unless a router says otherwise."""
+        return queries.vectors
+
     def route(self, queries: Queries) -> Routing:
         """Scores and weights of a batch of queries."""
-        scores = self.scores(queries.vectors)
+        scores = self.scores(self.seen(queries))
         return Routing(self.experts, self.weights(scores), scores)
 
 

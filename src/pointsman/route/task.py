@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pointsman.backbone.batching import pad
-from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.encoder import Backbone, EarlyStates
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.errors import ConfigError
 from pointsman.route.collection import Documents, Judged
@@ -37,6 +37,9 @@ class ExpertTask:
     collection. The last two cost one matrix product, since the vectors are there already. "all" also
     teaches that a document no query asked for is wanted by none, which helps where later queries
     want the same documents, and harms where they want others; "judged" cannot say that.
+
+    An adapter that leaves the first `lower_layers` layers alone is trained on what those give, which
+    is computed once.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ExpertTask:
         temperature: float = 0.05,
         dropout: float = 0.0,
         seed: int = 0,
+        lower_layers: int = 0,
     ) -> None:
         self.backbone = backbone
         self._template = adapter
@@ -64,6 +68,9 @@ class ExpertTask:
         self._batch_size, self._temperature = batch_size, temperature
         self._dropout, self._seed = dropout, seed
         self._ids = backbone.token_ids([query.text for query in judged], prompt="query")
+        self._states: EarlyStates | None = None
+        if lower_layers:
+            self._states = backbone.begin_ids(self._ids, lower_layers)
         self._positives = [
             np.array([documents.rows[id] for id in query.relevant], dtype=np.int64)
             for query in judged
@@ -126,10 +133,9 @@ class ExpertTask:
         """The contrastive loss of a batch of queries."""
         rows = self._candidates(batch)
         positive = self._positive(batch, rows)
-        inputs = pad([self._ids[i] for i in batch], int(self.backbone.tokenizer.pad_token_id or 0))
         adapter = self._template.with_tensors(self._parameters)
         with self.backbone.using(adapter, self._dropout):
-            queries = self.backbone.sentence_vectors(inputs)
+            queries = self._queries(batch)
         documents = self._vectors if rows is None else self._vectors[torch.from_numpy(rows)]
         # A cosine in bf16 has three digits; divided by the temperature that is not enough.
         with torch.autocast(self.device.type, enabled=False):
@@ -148,6 +154,14 @@ class ExpertTask:
         """The adapter with these weights, or with those of this moment."""
         given = {k: v.detach() for k, v in (parameters or self._parameters).items()}
         return self._template.with_tensors(given)
+
+    def _queries(self, batch: Sequence[int]) -> Tensor:
+        """Vectors [n, d] of a batch of queries through whatever adapter is active."""
+        if self._states is not None:
+            rows = [self._states.rows[i] for i in batch]
+            return self.backbone.sentence_vectors_upper(rows, self._states.layers)
+        inputs = pad([self._ids[i] for i in batch], int(self.backbone.tokenizer.pad_token_id or 0))
+        return self.backbone.sentence_vectors(inputs)
 
     def _candidates(self, batch: Sequence[int]) -> np.ndarray | None:
         """The documents of a step, None for all of them. One positive a query, drawn anew each time."""

@@ -14,18 +14,22 @@ from pointsman.data.arrays import ArrayCache
 from pointsman.data.beir import judged_queries as read_judged
 from pointsman.data.beir import splits
 from pointsman.data.sources import open_source, passages
-from pointsman.data.splits import refuse_overlap
+from pointsman.data.splits import without
 from pointsman.experiments.report import Show
 from pointsman.route.collection import Documents, Judged
 
 
 @dataclass(frozen=True, eq=False)
 class RoutingSet:
-    """One collection: its documents, and its queries by part ("train", "dev", "test")."""
+    """One collection: its documents, and its queries by part ("train", "dev", "test").
+
+    `dropped` counts the queries of train and dev that stood in a later part too.
+    """
 
     name: str
     documents: Documents
     parts: Mapping[str, Sequence[Judged]]
+    dropped: int = 0
 
 
 def load_set(
@@ -34,7 +38,8 @@ def load_set(
     """Read a BEIR directory and encode its documents, or take their vectors from the cache.
 
     `limit` bounds the queries of each part. A judgement of a document without text, which cannot be
-    found by anything, is left out. Raises InputError where test queries stand in train or dev.
+    found by anything, is left out, and so is a query of train or dev that stands in a later part too:
+    the split holds by text.
     """
     name = folder.name
     kept = [passage for passage in passages(open_source(folder)) if passage.content.strip()]
@@ -47,11 +52,15 @@ def load_set(
         progress=_counting(show, f"{name}: encoding", len(kept)),
     )
     documents = Documents(tuple(passage.id for passage in kept), vectors)
-    parts = {part: _judged(folder, part, documents, limit) for part in splits(folder)}
-    texts = {part: [query.text for query in judged] for part, judged in parts.items()}
-    for part in ("train", "dev"):
-        refuse_overlap(texts.get(part, ()), texts.get("test", ()), f"{name}'s {part} part")
-    return RoutingSet(name, documents, parts)
+    parts = {part: _judged(folder, part, documents) for part in splits(folder)}
+    held_out: list[str] = []
+    dropped = 0
+    for part in [part for part in ("test", "dev", "train") if part in parts]:
+        apart = without(parts[part], held_out, lambda query: query.text)
+        dropped += len(parts[part]) - len(apart)
+        held_out += [query.text for query in parts[part]]
+        parts[part] = _some(apart, limit)
+    return RoutingSet(name, documents, parts, dropped)
 
 
 def pooled(sets: Sequence[RoutingSet]) -> list[RoutingSet]:
@@ -79,7 +88,7 @@ def pooled(sets: Sequence[RoutingSet]) -> list[RoutingSet]:
     ]
 
 
-def _judged(folder: Path, part: str, documents: Documents, limit: int | None) -> list[Judged]:
+def _judged(folder: Path, part: str, documents: Documents) -> list[Judged]:
     queries, qrels = read_judged(folder, part)
     judged = []
     for query in queries:
@@ -88,10 +97,14 @@ def _judged(folder: Path, part: str, documents: Documents, limit: int | None) ->
         }
         if relevant:
             judged.append(Judged(query.id, query.text, relevant))
-    if limit is not None and limit < len(judged):
-        chosen = np.random.default_rng(0).permutation(len(judged))[:limit]
-        judged = [judged[i] for i in sorted(chosen.tolist())]
     return judged
+
+
+def _some(judged: list[Judged], limit: int | None) -> list[Judged]:
+    if limit is None or limit >= len(judged):
+        return judged
+    chosen = np.random.default_rng(0).permutation(len(judged))[:limit]
+    return [judged[i] for i in sorted(chosen.tolist())]
 
 
 def _counting(show: Show, label: str, total: int) -> Callable[[int], None]:

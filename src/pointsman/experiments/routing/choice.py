@@ -68,7 +68,7 @@ def _mixture(settings: MixtureSettings) -> Vectors:
         if not known.domains:  # the only domain was left out
             return np.ascontiguousarray(view.base)
         router = MixtureRouter(dict(known.domains), settings)
-        return view.mixed(router.weights(router.scores(view.base)))
+        return view.mixed(router.weights(router.scores(view.features)))
 
     return vectors
 
@@ -82,7 +82,7 @@ def _some(view: View, count: int) -> View:
         return view
     chosen = np.sort(np.random.default_rng(0).permutation(len(view.judged))[:count])
     judged = [view.judged[i] for i in chosen.tolist()]
-    return View(view.set, view.documents, judged, view.vectors[chosen])
+    return View(view.set, view.documents, judged, view.vectors[chosen], view.features[chosen])
 
 
 def _tables(

@@ -19,11 +19,10 @@ from pointsman.errors import SpecialistError
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.route.collection import Judged
-from pointsman.route.expert import Expert, load_expert, save_expert
+from pointsman.route.expert import Expert, domain_of, load_expert, save_expert
 from pointsman.route.familiarity import Domain
 from pointsman.route.recipe import Data, Recipe, train_expert, train_union
 from pointsman.route.utility import two_folds
-from pointsman.types import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +123,10 @@ def _train(
         place.with_name(place.name + ".run"),
         lambda kind, progress: show(f"{label} ({kind})", progress.step, progress.steps),
     )
-    vectors: FloatArray = backbone.encode([query.text for query in data.train], prompt="query")
+    domain = domain_of(backbone, [query.text for query in data.train])
     outcome = trained.outcomes[trained.negatives]
     save_expert(
-        Expert(name, trained.adapter, backbone.identity.sha256, Domain.of(vectors)),
+        Expert(name, trained.adapter, backbone.identity.sha256, domain),
         backbone.identity,
         place,
         training={
@@ -178,7 +177,7 @@ def union_of(
             lambda progress: show("union: training", progress.step, progress.steps),
         )
         texts = [query.text for each in data for query in each.train]
-        domain = Domain.of(backbone.encode(texts, prompt="query"))
+        domain = domain_of(backbone, texts)
         save_expert(
             Expert("union", adapter, backbone.identity.sha256, domain),
             backbone.identity,

@@ -163,7 +163,7 @@ def ours(known: Known, settings: MixtureSettings, strength: float) -> list[Row]:
     router = MixtureRouter(dict(known.domains), settings)
 
     def mixture(view: View) -> FloatArray:
-        return view.mixed(router.weights(router.scores(view.base)))
+        return view.mixed(router.weights(router.scores(view.features)))
 
     return [
         Row("familiarity mixture", "ours", lambda view: view.score(mixture(view))),
@@ -222,7 +222,7 @@ def leave_one_out(known: Known, name: str) -> Known:
     kept = [0, *(1 + i for i, expert in enumerate(known.experts) if expert != name)]
 
     def cut(view: View) -> View:
-        return View(view.set, view.documents, view.judged, view.vectors[:, kept])
+        return View(view.set, view.documents, view.judged, view.vectors[:, kept], view.features)
 
     others: Sequence[str] = [expert for expert in known.experts if expert != name]
     return Known(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
@@ -51,7 +52,9 @@ def run(
     missing = [name for name in (*seen, *unseen) if not (data / "beir" / name).is_dir()]
     if missing:
         raise InputError(f"{data}: no beir/{missing[0]} in it; docs/data.md says how to make it")
-    recipe = replace(recipe, plan=replace(recipe.plan, seed=seed))
+    # A base in bf16 is trained in mixed precision: the adapter's own weights stay in fp32.
+    mixed = backbone.dtype == torch.bfloat16
+    recipe = replace(recipe, plan=replace(recipe.plan, seed=seed, bf16=mixed))
     cache = ArrayCache(folder / "vectors")
     sets = {
         name: load_set(data / "beir" / name, backbone, cache, show, limit)
@@ -89,7 +92,7 @@ def run(
     show("routing over the pooled collection", 0, 1)
     in_one = measure(rows, {view.set: view for view in together})
     router = MixtureRouter(dict(known.domains), settings)
-    shares = {name: router.weights(router.scores(view.base)) for name, view in test.items()}
+    shares = {name: router.weights(router.scores(view.features)) for name, view in test.items()}
     oracle = {
         name: np.eye(len(known.names))[best_experts(view.utilities)] for name, view in test.items()
     }
@@ -111,6 +114,7 @@ def run(
         "recipe": recipe,
         "settings": settings,
         "strength": strength,
+        "dropped": {name: each.dropped for name, each in sets.items() if each.dropped},
         "steps": {name: trained[name].whole.steps for name in seen},
         "macro": {
             row.name: {"seen": row.macro(seen), "unseen": row.macro(unseen) if unseen else None}

@@ -24,7 +24,8 @@ _Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One part of one set: its queries, and their vectors [n, 1 + experts, d], the base's first.
+    """One part of one set: its queries, their vectors [n, 1 + experts, d], the base's first, and the
+    `features` [n, width] that the lower layers give.
 
     Where the part is what an expert was trained on, its vectors are those of the half that has not
     seen the query.
@@ -34,6 +35,7 @@ class View:
     documents: Documents
     judged: Sequence[Judged]
     vectors: FloatArray
+    features: FloatArray
 
     @property
     def base(self) -> FloatArray:
@@ -62,7 +64,7 @@ class View:
 
     def over(self, documents: Documents, judged: Sequence[Judged]) -> View:
         """The same queries and vectors over another collection of documents."""
-        return View(self.set, documents, judged, self.vectors)
+        return View(self.set, documents, judged, self.vectors, self.features)
 
 
 class Views:
@@ -90,7 +92,17 @@ class Views:
                 columns.append(np.where((trained.folds == 0)[:, None], *halves))
             else:
                 columns.append(self._encoded(label, texts, trained.whole))
-        return View(each.name, each.documents, judged, np.stack(columns, axis=1))
+        features = self._features(label, texts)
+        return View(each.name, each.documents, judged, np.stack(columns, axis=1), features)
+
+    def _features(self, label: str, texts: Sequence[str]) -> FloatArray:
+        backbone, layers = self._backbone, self._backbone.routing_layers
+        identity = (backbone.identity.sha256, str(backbone.dtype), layers, list(texts))
+        return self._cache.get(
+            label.replace("queries", "features"),
+            identity,
+            lambda: backbone.features(backbone.begin(texts, layers=layers, prompt="query")),
+        )
 
     def alone(self, each: RoutingSet, part: str, expert: BedExpert) -> FloatArray:
         """The vectors [n, d] of one part's queries by an expert that is not among those routed to."""
