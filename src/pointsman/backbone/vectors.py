@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pointsman.backbone.encoder import Backbone, Progress
+from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.types import FloatArray
 
@@ -21,12 +21,12 @@ def kept_vectors(
     adapter: str | None = None,
     adapter_digest: str = "",
     prompt: str | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> FloatArray:
     """What `backbone.encode` gives for the texts [n, d], from the cache where it is there.
 
     Known by the base's hash, its format, the prompt and every text; an adapter goes by the digest
-    of its weights, since its name says nothing.
+    of its weights, since its name says nothing. `progress` gets the texts encoded and their number.
     """
     digest = hashlib.sha256()
     for text in texts:
@@ -42,7 +42,15 @@ def kept_vectors(
         adapter_digest,
         digest.hexdigest(),
     )
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, len(texts))
+
     found = cache.get(
-        label, depends, lambda: backbone.encode(texts, adapter, prompt=prompt, progress=progress)
+        label, depends, lambda: backbone.encode(texts, adapter, prompt=prompt, progress=count)
     )
     return np.asarray(found, dtype=np.float32)

@@ -33,3 +33,14 @@ BackboneName = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of all that is random.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        help="Where checkpoints lie. By default a folder of the cache directory, named by the "
+        "data and all settings.",
+        show_default=False,
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Drop the checkpoints of an earlier run.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pointsman.cli.options import BackboneName, Json
+from pointsman.cli.options import BackboneName, Fresh, Json, RunFolder
 from pointsman.cli.output import Output, duration
 from pointsman.cli.places import cache_directory
 from pointsman.cli.training import (
@@ -118,18 +118,8 @@ def reader(
         typer.Option(metavar="N", min=1, help="At most N questions a set.", show_default=False),
     ] = None,
     backbone: BackboneName = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where checkpoints lie. By default a folder of the cache directory, named by the "
-            "data and all settings.",
-            show_default=False,
-        ),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Drop the checkpoints of an earlier run.")
-    ] = False,
+    run: RunFolder = None,
+    fresh: Fresh = False,
     json: Json = False,
 ) -> None:
     """Train a reader, which finds answers in passages.

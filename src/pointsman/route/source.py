@@ -116,7 +116,7 @@ def read_data(
         f"documents-{folder.resolve().name}",
         [passage.content for passage in passages],
         prompt="document",
-        progress=None if progress is None else _counting(progress, len(passages)),
+        progress=progress,
     )
     data = replace(data, documents=Documents(documents.ids, vectors))
     return Source(folder.resolve().name, data, held_out, from_documents, left_out)
@@ -182,14 +182,3 @@ def _hold_out(
 
 def _texts(judged: Iterable[Judged]) -> list[str]:
     return [query.text for query in judged]
-
-
-def _counting(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(done, total)
-
-    return count

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def load_set(
         f"documents-{name}",
         [passage.content for passage in kept],
         prompt="document",
-        progress=_counting(show, f"{name}: encoding", len(kept)),
+        progress=partial(show, f"{name}: encoding"),
     )
     documents = Documents(tuple(passage.id for passage in kept), vectors)
     parts = {part: _judged(folder, part, documents) for part in splits(folder)}
@@ -105,14 +106,3 @@ def _some(judged: list[Judged], limit: int | None) -> list[Judged]:
         return judged
     chosen = np.random.default_rng(0).permutation(len(judged))[:limit]
     return [judged[i] for i in sorted(chosen.tolist())]
-
-
-def _counting(show: Show, label: str, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        show(label, done, total)
-
-    return count
