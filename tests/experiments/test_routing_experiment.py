@@ -105,6 +105,13 @@ def test_the_whole_experiment_and_going_on_with_it(
     ):
         assert expected in names
 
+    growth = next(table for table in report.tables if table.title == "Experts added one by one")
+    assert len(growth.rows) == 2 * 3 * 2
+    at = {(row[0], row[1], row[2]): float(row[3]) for row in growth.rows}  # type: ignore[arg-type]
+    oracle = "DatasetOracle"
+    assert at[2, oracle, "seen"] > at[1, oracle, "seen"] > macro["base"]["seen"]
+    assert at[2, oracle, "seen"] == pytest.approx(macro[oracle]["seen"])
+
     def listen(label: str, done: int, total: int) -> None:
         shown.append(label)
 

@@ -115,6 +115,13 @@ def best_share(known: Known) -> float:
     return max(SHARES, key=mean)
 
 
+def paper_router(known: Known, seed: int = 0) -> Row:
+    """RouterRetriever as the paper has it: one pilot a group, the highest mean similarity."""
+    sets = [(known.train[name].base, known.train[name].utilities) for name in known.experts]
+    router = PilotRouter(known.names, make_pilots(sets, 1, seed))
+    return _chosen("pilots, mean, k = 1", "paper", router)
+
+
 def paper(known: Known, seed: int = 0) -> list[Row]:
     """RouterRetriever with its pilot library, and its rivals (appendix A.1)."""
     sets = [(known.train[name].base, known.train[name].utilities) for name in known.experts]
@@ -219,15 +226,20 @@ def _centroids(known: Known) -> PilotRouter:
 
 def leave_one_out(known: Known, name: str) -> Known:
     """What would be known without one domain and its expert: its own queries are then unseen."""
-    kept = [0, *(1 + i for i, expert in enumerate(known.experts) if expert != name)]
+    return only(known, [expert for expert in known.experts if expert != name])
 
-    def cut(view: View) -> View:
-        return View(view.set, view.documents, view.judged, view.vectors[:, kept], view.features)
 
-    others: Sequence[str] = [expert for expert in known.experts if expert != name]
+def only(known: Known, experts: Sequence[str]) -> Known:
+    """What would be known with these experts alone; the other sets' queries are there, unseen."""
+    columns = places(known, experts)
     return Known(
-        tuple(others),
-        {each: cut(known.train[each]) for each in known.experts},
-        {each: cut(known.dev[each]) for each in known.experts},
-        {each: known.domains[each] for each in others},
+        tuple(experts),
+        {name: view.only(columns) for name, view in known.train.items()},
+        {name: view.only(columns) for name, view in known.dev.items()},
+        {name: known.domains[name] for name in experts},
     )
+
+
+def places(known: Known, experts: Sequence[str]) -> list[int]:
+    """Where the base and these experts stand among a view's vectors."""
+    return [0, *(1 + known.experts.index(name) for name in experts)]

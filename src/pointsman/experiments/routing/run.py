@@ -18,6 +18,7 @@ from pointsman.experiments.routing.bed import load_set, pooled
 from pointsman.experiments.routing.choice import choose
 from pointsman.experiments.routing.experts import experts_of, union_of
 from pointsman.experiments.routing.rows import Known, Row, controls, ours, paper
+from pointsman.experiments.routing.studies import added_one_by_one, orders
 from pointsman.experiments.routing.tables import (
     Measured,
     heat_map,
@@ -29,6 +30,9 @@ from pointsman.route.mixture import MixtureRouter
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import OURS, Recipe
 from pointsman.route.utility import MEASURE
+
+# In how many orders experts are added one by one.
+ORDERS = 3
 
 
 def run(
@@ -97,6 +101,9 @@ def run(
         name: np.eye(len(known.names))[best_experts(view.utilities)] for name, view in test.items()
     }
     against = ["base", "pilots, mean, k = 1", "DatasetOracle"]
+    growth = added_one_by_one(
+        known, test, seen, unseen, settings, orders(known.experts, ORDERS, seed), show
+    )
     tables = (
         main_table(
             f"Routing, test: {MEASURE} × 100, each set in its own index", measured, seen, unseen
@@ -108,6 +115,7 @@ def run(
         ),
         heat_map("Weight of each expert in the mixture, %", shares, known.names),
         heat_map("The instance oracle's choices, %", oracle, known.names),
+        growth,
         *choices,
     )
     details = {

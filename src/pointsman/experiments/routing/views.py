@@ -62,6 +62,11 @@ class View:
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 
+    def only(self, columns: Sequence[int]) -> View:
+        """The same queries under some of the experts alone, by their places (0 is the base)."""
+        kept = np.ascontiguousarray(self.vectors[:, list(columns)])
+        return View(self.set, self.documents, self.judged, kept, self.features)
+
     def over(self, documents: Documents, judged: Sequence[Judged]) -> View:
         """The same queries and vectors over another collection of documents."""
         return View(self.set, documents, judged, self.vectors, self.features)

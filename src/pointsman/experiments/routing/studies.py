@@ -1,0 +1,68 @@
+"""The paper's studies: what happens as experts are added one by one (its Table 3, Figures 4 and 5)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pointsman.evaluate.tables import Cell, Column, Table
+from pointsman.experiments.report import Show
+from pointsman.experiments.routing.rows import (
+    Known,
+    dataset_oracle,
+    only,
+    ours,
+    paper_router,
+    places,
+)
+from pointsman.experiments.routing.views import View
+from pointsman.route.mixture import MixtureSettings
+
+
+def orders(experts: Sequence[str], count: int, seed: int) -> list[list[str]]:
+    """So many orders in which experts may come, drawn with `seed`."""
+    rng = random.Random(seed)
+    return [rng.sample(list(experts), len(experts)) for _ in range(count)]
+
+
+def added_one_by_one(
+    known: Known,
+    test: Mapping[str, View],
+    seen: Sequence[str],
+    unseen: Sequence[str],
+    settings: MixtureSettings,
+    came: Sequence[Sequence[str]],
+    show: Show,
+) -> Table:
+    """Macro nDCG@10 with 1, 2, … experts: means over the orders in which they came, and extremes.
+
+    "Seen" are all sets that have an expert in the end, those included whose expert has not come yet.
+    """
+    found: dict[tuple[int, str, str], list[float]] = {}
+    for i, order in enumerate(came):
+        for count in range(1, len(order) + 1):
+            show("adding experts", i * len(order) + count, len(came) * len(order))
+            there = only(known, order[:count])
+            columns = places(known, order[:count])
+            views = {name: view.only(columns) for name, view in test.items()}
+            rows = {
+                "pilots, mean, k = 1": paper_router(there).scores,
+                "familiarity mixture": ours(there, settings, 0.0)[0].scores,
+                "DatasetOracle": dataset_oracle,
+            }
+            for row, scores in rows.items():
+                means = {name: float(scores(view).mean()) for name, view in views.items()}
+                for part, sets in (("seen", seen), ("unseen", unseen)):
+                    if sets:
+                        mean = float(np.mean([means[name] for name in sets]))
+                        found.setdefault((count, row, part), []).append(mean)
+    cells: list[list[Cell]] = [
+        [count, row, part, float(np.mean(values)), min(values), max(values)]
+        for (count, row, part), values in found.items()
+    ]
+    columns_shown: list[Column | str] = ["experts", "row", "sets"]
+    columns_shown += [Column(name, scale=100) for name in ("mean", "lowest", "highest")]
+    note = "The orders: " + "; ".join(", ".join(order) for order in came) + "."
+    return Table("Experts added one by one", columns_shown, cells, [note])
