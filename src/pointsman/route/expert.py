@@ -75,7 +75,11 @@ def with_domain(specialist: Specialist, domain: Domain | None) -> Specialist:
 
 def load_expert(folder: Path) -> Expert:
     """Read an expert. Raises SpecialistError where it is corrupt or of another kind."""
-    specialist = load_specialist(folder, ENCODER)
+    return expert_of(load_specialist(folder, ENCODER))
+
+
+def expert_of(specialist: Specialist) -> Expert:
+    """The expert that a specialist of its kind is. Raises SpecialistError for a broken domain."""
     domain = None
     if specialist.head:
         try:
@@ -86,7 +90,7 @@ def load_expert(folder: Path) -> Expert:
                 raise ValueError(f"a covariance of shape {covariance.shape}")
         except (KeyError, TypeError, ValueError) as error:
             raise SpecialistError(
-                f"{folder}: its domain cannot be read ({error!r}); train it again"
+                f"{specialist.name}: its domain cannot be read ({error!r}); train it again"
             ) from error
         domain = Domain(mean, covariance, queries)
     return Expert(specialist.name, specialist.adapter, specialist.base_sha256, domain)

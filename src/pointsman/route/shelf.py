@@ -13,7 +13,7 @@ from pointsman.backbone.shelf import folders
 from pointsman.backbone.specialist import SPECIALIST_FILE, Specialist, load_specialist
 from pointsman.backbone.weights import Weights
 from pointsman.errors import InputError, ModelError
-from pointsman.route.expert import Expert, load_expert
+from pointsman.route.expert import Expert, expert_of
 from pointsman.route.plain import BASE
 from pointsman.types import BackboneIdentity
 
@@ -73,7 +73,7 @@ def _found(folder: Path, shipped: bool, base: Weights | BackboneIdentity) -> Fou
     name = folder.name
     try:
         specialist = load_specialist(folder, ENCODER)
-        expert = load_expert(folder)
+        expert = expert_of(specialist)
     except (ModelError, OSError) as error:
         return FoundExpert(name, folder, shipped, reason=str(error))
     reason = ""

@@ -19,7 +19,7 @@ from pointsman.errors import SpecialistError
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.route.collection import Judged
-from pointsman.route.expert import Expert, domain_of, load_expert, save_expert
+from pointsman.route.expert import Expert, domain_of, expert_of, save_expert
 from pointsman.route.familiarity import Domain
 from pointsman.route.recipe import Data, Recipe, train_expert, train_union
 from pointsman.route.utility import two_folds
@@ -33,7 +33,7 @@ class BedExpert:
     adapter: LoraAdapter
     digest: str
     domain: Domain
-    steps: int = 0
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,6 @@ class Trained:
     whole: BedExpert
     halves: tuple[BedExpert, BedExpert]
     folds: npt.NDArray[np.int64]
-    steps: int
 
 
 def experts_of(
@@ -78,7 +77,7 @@ def _trained(
         )
         for f in (0, 1)
     ]
-    return Trained(whole, (halves[0], halves[1]), folds, whole.steps)
+    return Trained(whole, (halves[0], halves[1]), folds)
 
 
 def _expert(
@@ -95,14 +94,19 @@ def _expert(
         [each.name, "whole" if fold is None else f"fold{fold}", _identity(data, recipe, backbone)]
     )
     try:
-        expert = load_expert(place)
-    except SpecialistError:
-        expert = _train(each.name, data, fold, backbone, recipe, place, show)
+        return _kept(each.name, place)
+    except SpecialistError:  # not there yet, or not whole
+        _train(each.name, data, fold, backbone, recipe, place, show)
+        return _kept(each.name, place)
+
+
+def _kept(name: str, place: Path) -> BedExpert:
+    """An expert as it comes back from the disk, in halves: what is measured is what is kept."""
+    specialist = load_specialist(place)
+    expert = expert_of(specialist)
     assert expert.domain is not None
-    steps = int(load_specialist(place).training["steps"])
-    return BedExpert(
-        each.name, expert.adapter, file_sha256(place / WEIGHTS_FILE), expert.domain, steps
-    )
+    digest = file_sha256(place / WEIGHTS_FILE)
+    return BedExpert(name, expert.adapter, digest, expert.domain, int(specialist.training["steps"]))
 
 
 def _train(
@@ -113,7 +117,7 @@ def _train(
     recipe: Recipe,
     place: Path,
     show: Show,
-) -> Expert:
+) -> None:
     label = f"{name}: training" + ("" if fold is None else f", half {fold + 1} of 2")
     started = time.monotonic()
     trained = train_expert(
@@ -140,8 +144,6 @@ def _train(
         },
         card=f"# {name}\n",
     )
-    # As it comes back from the disk, in halves: what is measured is what is kept.
-    return load_expert(place)
 
 
 def union_of(
@@ -162,11 +164,11 @@ def union_of(
         rank=recipe.rank * len(sets),
         alpha=recipe.alpha * len(sets),
     )
-    steps = sum(trained[each.name].steps for each in sets)
+    steps = sum(trained[each.name].whole.steps for each in sets)
     digest = hashlib.sha256(repr([_identity(each, recipe, backbone) for each in data]).encode())
     place = folder / f"union-{steps}-{digest.hexdigest()[:12]}"
     try:
-        load_expert(place)
+        return _kept("union", place)
     except SpecialistError:
         adapter, outcome = train_union(
             backbone,
@@ -186,9 +188,7 @@ def union_of(
             numbers={"dev": {"measure": recipe.plan.measure, "best": outcome.best}},
             card="# union\n",
         )
-    expert = load_expert(place)
-    assert expert.domain is not None
-    return BedExpert("union", expert.adapter, file_sha256(place / WEIGHTS_FILE), expert.domain)
+        return _kept("union", place)
 
 
 def _identity(data: Data, recipe: Recipe, backbone: Backbone) -> str:

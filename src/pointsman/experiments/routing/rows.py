@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from pointsman.experiments.routing.views import View
+from pointsman.route.collection import Documents
 from pointsman.route.familiarity import Domain
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.route.pilots import Pilots, best_experts, make_pilots
@@ -191,7 +193,13 @@ def ours(known: Known, settings: MixtureSettings, strength: float) -> list[Row]:
 
 def whitened(view: View, queries: FloatArray, strength: float) -> FloatArray:
     """The queries fitted to the view's documents."""
-    return np.asarray(queries @ whitening(view.documents.vectors, strength), dtype=np.float32)
+    return np.asarray(queries @ _whitening(view.documents, strength), dtype=np.float32)
+
+
+@lru_cache(maxsize=32)
+def _whitening(documents: Documents, strength: float) -> FloatArray:
+    """A collection's matrix, once for all rows and parts that ask it."""
+    return whitening(documents.vectors, strength)
 
 
 def _chosen(name: str, kind: str, router: VectorRouter) -> Row:

@@ -12,11 +12,10 @@ import numpy.typing as npt
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.vectors import kept_vectors
 from pointsman.data.arrays import ArrayCache
-from pointsman.evaluate.retrieval import evaluate_run
 from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.experiments.routing.experts import BedExpert, Trained
-from pointsman.route.collection import Documents, Judged, qrels_of
-from pointsman.route.utility import MEASURE, utilities
+from pointsman.route.collection import Documents, Judged
+from pointsman.route.utility import utilities
 from pointsman.types import FloatArray
 
 _Scores = npt.NDArray[np.float64]
@@ -53,8 +52,8 @@ class View:
 
     def score(self, queries: FloatArray) -> _Scores:
         """nDCG@10 [n] of these query vectors [n, d]."""
-        run = self.documents.run(self.judged, np.asarray(queries, dtype=np.float32))
-        return evaluate_run(qrels_of(self.judged), run, [MEASURE])[MEASURE]
+        vectors = np.ascontiguousarray(queries, dtype=np.float32)
+        return np.asarray(utilities(self.documents, self.judged, [vectors])[:, 0])
 
     def mixed(self, weights: npt.NDArray[np.floating]) -> FloatArray:
         """The mixtures [n, d] of the experts' vectors by `weights` [n, 1 + experts], of unit length."""
