@@ -22,6 +22,7 @@ from pointsman.route.collection import Judged
 from pointsman.route.expert import Expert, domain_of, expert_of, save_expert
 from pointsman.route.familiarity import Domain
 from pointsman.route.recipe import Data, Recipe, train_expert, train_union
+from pointsman.route.task import Negatives
 from pointsman.route.utility import two_folds
 
 
@@ -33,6 +34,7 @@ class BedExpert:
     adapter: LoraAdapter
     digest: str
     domain: Domain
+    negatives: Negatives
     steps: int
 
 
@@ -65,6 +67,8 @@ def _trained(
     train = each.parts["train"]
     folds = two_folds(len(train), recipe.plan.seed)
     whole = _expert(each, train, None, backbone, recipe, folder, show)
+    # What dev decided for the whole holds for its halves, which only have to be like it.
+    recipe = replace(recipe, negatives=(whole.negatives,))
     halves = [
         _expert(
             each,
@@ -106,7 +110,10 @@ def _kept(name: str, place: Path) -> BedExpert:
     expert = expert_of(specialist)
     assert expert.domain is not None
     digest = file_sha256(place / WEIGHTS_FILE)
-    return BedExpert(name, expert.adapter, digest, expert.domain, int(specialist.training["steps"]))
+    training = specialist.training
+    return BedExpert(
+        name, expert.adapter, digest, expert.domain, training["negatives"], int(training["steps"])
+    )
 
 
 def _train(
@@ -184,7 +191,11 @@ def union_of(
             Expert("union", adapter, backbone.identity.sha256, domain),
             backbone.identity,
             place,
-            training={"recipe": asdict(recipe), "steps": outcome.steps},
+            training={
+                "recipe": asdict(recipe),
+                "negatives": recipe.negatives[0],
+                "steps": outcome.steps,
+            },
             numbers={"dev": {"measure": recipe.plan.measure, "best": outcome.best}},
             card="# union\n",
         )
