@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from pointsman.backbone.encoder import Backbone
 from pointsman.route.card import expert_card
 from pointsman.route.expert import Expert, domain_of, save_expert
-from pointsman.route.recipe import Recipe, TrainedExpert, train_expert
+from pointsman.route.recipe import Recipe, TrainedExpert, identity, train_expert
 from pointsman.route.source import Source
 from pointsman.route.task import Negatives
 from pointsman.route.utility import MEASURE
@@ -64,15 +63,4 @@ def make_expert(
 
 def run_name(source: Source, recipe: Recipe, backbone: Backbone) -> str:
     """A folder name that changes with the data, the recipe and the base, and with nothing else."""
-    data = source.data
-    parts = [
-        [(query.text, sorted(query.relevant.items())) for query in part]
-        for part in (data.train, data.dev)
-    ]
-    identity = (
-        backbone.identity.sha256,
-        sorted(asdict(recipe).items()),
-        data.documents.digest(),
-        parts,
-    )
-    return f"expert-{hashlib.sha256(repr(identity).encode()).hexdigest()[:12]}"
+    return f"expert-{identity(source.data, recipe.on(backbone), backbone)}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.data.draw import drawn
 from pointsman.data.splits import refuse_overlap
 from pointsman.errors import InputError
 from pointsman.route.collection import Documents, Judged
@@ -47,6 +48,12 @@ class Recipe:
     dev_queries: int = 600
     steps: int = 0
     plan: Plan = field(default_factory=lambda: Plan(measure=MEASURE))
+
+    def on(self, backbone: Backbone) -> Recipe:
+        """The recipe for this base: one in bf16 is trained in mixed precision, the adapter's own
+        weights staying in fp32.
+        """
+        return replace(self, plan=replace(self.plan, bf16=backbone.dtype == torch.bfloat16))
 
     def plan_for(self, queries: int) -> Plan:
         """The plan for so many training queries."""
@@ -99,17 +106,32 @@ class Data:
     dev: Sequence[Judged]
 
     def check(self, batch: int = 2) -> None:
-        """Raise InputError where there are too few training queries, no dev, or dev stands in train."""
-        if len(self.train) < batch:
-            raise InputError(
-                f"{len(self.train)} training queries are fewer than a batch of {batch}; "
-                "an expert needs more of them"
-            )
-        if not self.dev:
-            raise InputError("there are no dev queries to choose the expert by")
-        refuse_overlap(
-            [query.text for query in self.train], [query.text for query in self.dev], "train"
+        """Raise what `check_queries` does."""
+        check_queries(self.train, self.dev, batch)
+
+
+def check_queries(train: Sequence[Judged], dev: Sequence[Judged], batch: int = 2) -> None:
+    """Raise InputError where there are too few training queries, no dev, or dev stands in train."""
+    if len(train) < batch:
+        raise InputError(
+            f"{len(train)} training queries are fewer than a batch of {batch}; "
+            "an expert needs more of them"
         )
+    if not dev:
+        raise InputError("there are no dev queries to choose the expert by")
+    refuse_overlap([query.text for query in train], [query.text for query in dev], "train")
+
+
+def identity(data: Data, recipe: Recipe, backbone: Backbone) -> str:
+    """Twelve hex digits that change with the data, the recipe and the base, and with nothing else."""
+    digest = hashlib.sha256(data.documents.digest().encode())
+    parts = [
+        backbone.identity.sha256,
+        sorted(asdict(recipe).items()),
+        [(query.text, sorted(query.relevant.items())) for query in (*data.train, *data.dev)],
+    ]
+    digest.update(repr(parts).encode())
+    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +162,8 @@ def train_expert(
     Checkpoints lie in `run_folder`, a folder for each kind. Raises what `Data.check` does.
     """
     data.check(recipe.batch_size)
-    watched = _sample(data.dev, recipe.dev_queries, recipe.plan.seed)
-    measure = _measure(data.documents, watched)
+    recipe = recipe.on(backbone)
+    measure = _measure(data, recipe)
     base = measure(lambda texts: backbone.encode(texts, prompt="query"))[MEASURE]
     found: dict[Negatives, tuple[ExpertTask, Outcome]] = {}
     for kind in recipe.negatives:
@@ -176,13 +198,11 @@ def train_union(
 
     By the first kind of the recipe's negatives; early stopping watches the mean over the sets.
     """
+    recipe = recipe.on(backbone)
     tasks = []
     for data in sets:
         data.check()
-        watched = _sample(data.dev, recipe.dev_queries, recipe.plan.seed)
-        tasks.append(
-            _task(backbone, data, recipe, recipe.negatives[0], _measure(data.documents, watched))
-        )
+        tasks.append(_task(backbone, data, recipe, recipe.negatives[0], _measure(data, recipe)))
     epochs = 12
     union = UnionTask(tasks, max(1, round(steps / (epochs * len(tasks)))))
     plan = replace(recipe.plan, epochs=epochs, evaluations=1)
@@ -190,11 +210,14 @@ def train_union(
     return union.adapter(outcome.parameters), outcome
 
 
-def _measure(
-    documents: Documents, watched: Sequence[Judged]
-) -> Callable[[Encode], Mapping[str, float]]:
+def _measure(data: Data, recipe: Recipe) -> Callable[[Encode], Mapping[str, float]]:
+    """What early stopping watches: the mean over so many of the dev queries."""
+    chosen = drawn(len(data.dev), recipe.dev_queries, recipe.plan.seed)
+    watched = [data.dev[i] for i in chosen]
     texts = [query.text for query in watched]
-    return lambda encode: {MEASURE: float(utilities(documents, watched, [encode(texts)]).mean())}
+    return lambda encode: {
+        MEASURE: float(utilities(data.documents, watched, [encode(texts)]).mean())
+    }
 
 
 def _task(
@@ -240,10 +263,3 @@ def mined(backbone: Backbone, data: Data, count: int) -> list[list[int]]:
         [row for row in rows if ids[row] not in query.relevant][:count]
         for query, rows in zip(data.train, nearest.tolist(), strict=True)
     ]
-
-
-def _sample(judged: Sequence[Judged], count: int, seed: int) -> list[Judged]:
-    if len(judged) <= count:
-        return list(judged)
-    chosen = np.random.default_rng(seed).permutation(len(judged))[:count]
-    return [judged[i] for i in sorted(chosen.tolist())]

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.vectors import kept_vectors
 from pointsman.data.arrays import ArrayCache
-from pointsman.data.beir import is_beir, read_corpus, read_qrels, read_queries, splits
-from pointsman.data.chunks import whole
-from pointsman.data.splits import normalise, overlap, without
-from pointsman.errors import EmptyCollectionError, InputError
-from pointsman.route.collection import Documents, Judged, judged_queries
+from pointsman.data.draw import drawn
+from pointsman.data.splits import normalise
+from pointsman.errors import InputError
+from pointsman.route.beir import apart, read_collection
+from pointsman.route.collection import Judged
 from pointsman.route.made import made_queries
-from pointsman.route.recipe import Data
-from pointsman.types import Passage, Query
+from pointsman.route.recipe import Data, check_queries
 
 # Of the training queries so many are dev where there is no dev part: of those that people asked, and
 # of those made from documents, of which there are more. Fewer than 20 say nothing.
@@ -78,95 +74,31 @@ def read_data(
     Raises InputError and FormatError before anything is encoded: no corpus, no training queries,
     fewer than `batch`, judgements of what is not there, parts that overlap.
     """
-    if not is_beir(folder):
-        raise InputError(f"{folder}: not a BEIR directory (no corpus.jsonl in it)")
-    passages, blank = _documents(folder)
-    # Without vectors yet: what is wrong with the judgements is told before the long part.
-    documents = Documents(tuple(each.id for each in passages), np.empty((len(passages), 0), "f4"))
-    queries = list(read_queries(folder)) if (folder / "qrels").is_dir() else []
-    judged = {part: _judged(folder, part, queries, documents, blank) for part in splits(folder)}
+    collection = read_collection(folder)
+    parts = collection.parts
     if from_documents:
-        parts = {"train": made_queries(passages), "test": judged.get("test", [])}
-    elif "train" not in judged:
+        parts = {"train": made_queries(collection.passages), "test": parts.get("test", [])}
+    elif "train" not in parts:
         raise InputError(
             f"{folder}: no training queries (qrels/train.tsv); "
             "with --from-documents queries are made of titles and first sentences"
         )
-    else:
-        parts = judged
-    apart = _apart(folder, parts, drop_overlap or from_documents)
-    left_out = sum(len(parts[part]) - len(apart[part]) for part in apart)
-    train, dev = apart["train"], apart.get("dev", [])
+    kept = apart(folder, parts, drop_overlap or from_documents)
+    left_out = sum(len(parts[part]) - len(kept[part]) for part in kept)
+    train, dev = kept["train"], kept.get("dev", [])
     held_out = not dev
     if held_out:
         train, dev = _hold_out(train, _HELD_OUT_MADE if from_documents else _HELD_OUT, seed)
-    if limit is not None and limit < len(train):
-        train = random.Random(seed).sample(train, limit)
+    train = [train[i] for i in drawn(len(train), limit, seed)]
     if len(train) < batch:
         after = f", after {len(dev)} are held out for dev," if held_out else ""
         raise InputError(
             f"{folder}: {len(train)} training queries{after} are fewer than a batch of {batch}; "
             "an expert needs more of them"
         )
-    data = Data(documents, train, dev)
-    data.check(batch)
-    vectors = kept_vectors(
-        cache,
-        backbone,
-        f"documents-{folder.resolve().name}",
-        [passage.content for passage in passages],
-        prompt="document",
-        progress=progress,
-    )
-    data = replace(data, documents=Documents(documents.ids, vectors))
-    return Source(folder.resolve().name, data, held_out, from_documents, left_out)
-
-
-def _documents(folder: Path) -> tuple[list[Passage], frozenset[str]]:
-    """Documents uncut, and the ids of those without any text, which nothing could find."""
-    passages = [whole(document) for document in read_corpus(folder)]
-    kept = [passage for passage in passages if passage.content.strip()]
-    if not kept:
-        raise EmptyCollectionError(f"{folder}: no document with text in its corpus")
-    return kept, frozenset(each.id for each in passages if not each.content.strip())
-
-
-def _judged(
-    folder: Path, part: str, queries: Sequence[Query], documents: Documents, blank: frozenset[str]
-) -> list[Judged]:
-    qrels = {
-        query: {id: grade for id, grade in judged.items() if id not in blank}
-        for query, judged in read_qrels(folder, part).items()
-    }
-    try:
-        return judged_queries(queries, qrels, documents)
-    except InputError as error:
-        raise InputError(f"{folder / 'qrels' / part}.tsv: {error}") from None
-
-
-def _apart(
-    folder: Path, parts: Mapping[str, Sequence[Judged]], drop: bool
-) -> dict[str, list[Judged]]:
-    """Train and dev without what stands in a later part, or InputError where that is not wanted."""
-    kept: dict[str, list[Judged]] = {}
-    later: list[str] = []
-    for part in ("test", "dev", "train"):
-        if part not in parts:
-            continue
-        mine = list(parts[part])
-        for other in later:
-            texts = _texts(parts[other])
-            both = overlap(_texts(mine), texts)
-            if both and not drop:
-                raise InputError(
-                    f"{folder}: {len(both)} {part} queries stand in its {other} part too, such as "
-                    f"{min(both)!r}; take them out, or let --drop-overlap leave them out"
-                )
-            mine = without(mine, texts, lambda query: query.text)
-        kept[part] = mine
-        later.append(part)
-    kept.pop("test", None)
-    return kept
+    check_queries(train, dev, batch)
+    data = Data(collection.documents(backbone, cache, progress), train, dev)
+    return Source(collection.name, data, held_out, from_documents, left_out)
 
 
 def _hold_out(
@@ -178,7 +110,3 @@ def _hold_out(
     chosen = frozenset(random.Random(seed).sample(texts, count))
     train = [query for query in judged if normalise(query.text) not in chosen]
     return train, [query for query in judged if normalise(query.text) in chosen]
-
-
-def _texts(judged: Iterable[Judged]) -> list[str]:
-    return [query.text for query in judged]

@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.vectors import kept_vectors
 from pointsman.data.arrays import ArrayCache
-from pointsman.data.beir import judged_queries as read_judged
-from pointsman.data.beir import splits
-from pointsman.data.sources import open_source, passages
-from pointsman.data.splits import without
+from pointsman.data.draw import drawn
 from pointsman.experiments.report import Show
+from pointsman.route.beir import apart, read_collection
 from pointsman.route.collection import Documents, Judged
 
 
@@ -38,30 +35,16 @@ def load_set(
 ) -> RoutingSet:
     """Read a BEIR directory and encode its documents, or take their vectors from the cache.
 
-    `limit` bounds the queries of each part. A judgement of a document without text, which cannot be
-    found by anything, is left out, and so is a query of train or dev that stands in a later part too:
-    the split holds by text.
+    `limit` bounds the queries of each part. A query of train or dev that stands in a later part too
+    is left out: the split holds by text. Raises what `read_collection` does.
     """
-    name = folder.name
-    kept = [passage for passage in passages(open_source(folder)) if passage.content.strip()]
-    vectors = kept_vectors(
-        cache,
-        backbone,
-        f"documents-{name}",
-        [passage.content for passage in kept],
-        prompt="document",
-        progress=partial(show, f"{name}: encoding"),
-    )
-    documents = Documents(tuple(passage.id for passage in kept), vectors)
-    parts = {part: _judged(folder, part, documents) for part in splits(folder)}
-    held_out: list[str] = []
-    dropped = 0
-    for part in [part for part in ("test", "dev", "train") if part in parts]:
-        apart = without(parts[part], held_out, lambda query: query.text)
-        dropped += len(parts[part]) - len(apart)
-        held_out += [query.text for query in parts[part]]
-        parts[part] = _some(apart, limit)
-    return RoutingSet(name, documents, parts, dropped)
+    collection = read_collection(folder)
+    name = collection.name
+    documents = collection.documents(backbone, cache, partial(show, f"{name}: encoding"))
+    parts = apart(name, collection.parts, drop=True)
+    dropped = sum(len(collection.parts[part]) - len(kept) for part, kept in parts.items())
+    some = {part: [kept[i] for i in drawn(len(kept), limit)] for part, kept in parts.items()}
+    return RoutingSet(name, documents, some, dropped)
 
 
 def pooled(sets: Sequence[RoutingSet]) -> list[RoutingSet]:
@@ -87,22 +70,3 @@ def pooled(sets: Sequence[RoutingSet]) -> list[RoutingSet]:
         )
         for each in sets
     ]
-
-
-def _judged(folder: Path, part: str, documents: Documents) -> list[Judged]:
-    queries, qrels = read_judged(folder, part)
-    judged = []
-    for query in queries:
-        relevant = {
-            id: grade for id, grade in qrels[query.id].items() if grade > 0 and id in documents.rows
-        }
-        if relevant:
-            judged.append(Judged(query.id, query.text, relevant))
-    return judged
-
-
-def _some(judged: list[Judged], limit: int | None) -> list[Judged]:
-    if limit is None or limit >= len(judged):
-        return judged
-    chosen = np.random.default_rng(0).permutation(len(judged))[:limit]
-    return [judged[i] for i in sorted(chosen.tolist())]

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from pointsman.data.draw import drawn
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.routing.rows import Known, leave_one_out, whitened
 from pointsman.experiments.routing.views import View
@@ -78,10 +79,8 @@ def _whitened(vectors: Vectors, strength: float) -> Vectors:
 
 
 def _some(view: View, count: int) -> View:
-    if len(view.judged) <= count:
-        return view
-    chosen = np.sort(np.random.default_rng(0).permutation(len(view.judged))[:count])
-    judged = [view.judged[i] for i in chosen.tolist()]
+    chosen = drawn(len(view.judged), count)
+    judged = [view.judged[i] for i in chosen]
     return View(view.set, view.documents, judged, view.vectors[chosen], view.features[chosen])
 
 

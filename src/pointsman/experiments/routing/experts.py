@@ -21,7 +21,7 @@ from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.route.collection import Judged
 from pointsman.route.expert import Expert, domain_of, expert_of, save_expert
 from pointsman.route.familiarity import Domain
-from pointsman.route.recipe import Data, Recipe, train_expert, train_union
+from pointsman.route.recipe import Data, Recipe, identity, train_expert, train_union
 from pointsman.route.task import Negatives
 from pointsman.route.utility import two_folds
 
@@ -95,7 +95,7 @@ def _expert(
 ) -> BedExpert:
     data = Data(each.documents, list(train), list(each.parts["dev"]))
     place = folder / "-".join(
-        [each.name, "whole" if fold is None else f"fold{fold}", _identity(data, recipe, backbone)]
+        [each.name, "whole" if fold is None else f"fold{fold}", identity(data, recipe, backbone)]
     )
     try:
         return _kept(each.name, place)
@@ -172,7 +172,7 @@ def union_of(
         alpha=recipe.alpha * len(sets),
     )
     steps = sum(trained[each.name].whole.steps for each in sets)
-    digest = hashlib.sha256(repr([_identity(each, recipe, backbone) for each in data]).encode())
+    digest = hashlib.sha256(repr([identity(each, recipe, backbone) for each in data]).encode())
     place = folder / f"union-{steps}-{digest.hexdigest()[:12]}"
     try:
         return _kept("union", place)
@@ -200,14 +200,3 @@ def union_of(
             card="# union\n",
         )
         return _kept("union", place)
-
-
-def _identity(data: Data, recipe: Recipe, backbone: Backbone) -> str:
-    digest = hashlib.sha256(data.documents.digest().encode())
-    parts = [
-        backbone.identity.sha256,
-        sorted(asdict(recipe).items()),
-        [(query.text, sorted(query.relevant.items())) for query in (*data.train, *data.dev)],
-    ]
-    digest.update(repr(parts).encode())
-    return digest.hexdigest()[:12]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
@@ -56,9 +55,7 @@ def run(
     missing = [name for name in (*seen, *unseen) if not (data / "beir" / name).is_dir()]
     if missing:
         raise InputError(f"{data}: no beir/{missing[0]} in it; docs/data.md says how to make it")
-    # A base in bf16 is trained in mixed precision: the adapter's own weights stay in fp32.
-    mixed = backbone.dtype == torch.bfloat16
-    recipe = replace(recipe, plan=replace(recipe.plan, seed=seed, bf16=mixed))
+    recipe = replace(recipe, plan=replace(recipe.plan, seed=seed)).on(backbone)
     cache = ArrayCache(folder / "vectors")
     sets = {
         name: load_set(data / "beir" / name, backbone, cache, show, limit)
