@@ -168,12 +168,21 @@ def _sign_test(units: _Array, resamples: int, seed: int) -> tuple[float, bool]:
     """The share of sign patterns whose |sum| reaches that of `units`, and whether all were tried."""
     # Assignments that tie with the observed one must count, whatever the order of summation.
     threshold = abs(float(units.sum())) - 1e-10 * float(np.abs(units).sum())
-    exact = len(units) <= _EXACT_UNITS
+    exact, patterns = sign_patterns(len(units), resamples, seed)
     count = total = 0
-    for signs in _all_signs(len(units)) if exact else _random_signs(len(units), resamples, seed):
+    for signs in patterns:
         count += int((np.abs(signs @ units) >= threshold).sum())
         total += len(signs)
     return count / total if exact else (count + 1) / (total + 1), exact
+
+
+def sign_patterns(units: int, resamples: int, seed: int) -> tuple[bool, Iterator[_Array]]:
+    """Rows of signs [some, units], chunk by chunk: all there are of few units, else random ones.
+
+    The first value says whether they are all.
+    """
+    exact = units <= _EXACT_UNITS
+    return exact, _all_signs(units) if exact else _random_signs(units, resamples, seed)
 
 
 def _all_signs(units: int) -> Iterator[_Array]:

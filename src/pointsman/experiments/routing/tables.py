@@ -8,13 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pointsman.evaluate.significance import (
-    macro_interval,
-    macro_randomisation,
-    paired_randomisation,
-)
 from pointsman.evaluate.tables import Cell, Column, Table
+from pointsman.evaluate.together import macro_intervals, macro_p_values
 
+_Array = npt.NDArray[np.float64]
 Scores = Mapping[str, npt.NDArray[np.float64]]
 """Set -> nDCG@10 of each of its queries."""
 
@@ -63,21 +60,21 @@ def significance_table(
     sets, p of the paired randomisation test, and the sets where it is significantly worse.
     """
     named = {row.name: row for row in rows}
+    pairs = [(row, named[other]) for other in against for row in rows if row.name != other]
+    differences = {
+        name: np.stack([row.scores[name] - other.scores[name] for row, other in pairs], axis=1)
+        for name in (*seen, *unseen)
+    }
     columns: list[Column | str] = ["row", "against"]
-    for part in ("seen", "unseen"):
+    cells: list[list[Cell]] = [[row.name, other.name] for row, other in pairs]
+    for part, sets in (("seen", seen), ("unseen", unseen)):
         columns += [Column(f"{part}: difference", decimals=2, scale=100), f"{part}: p"]
+        found = _macro([differences[name] for name in sets])
+        for i, line in enumerate(cells):
+            line += found[i] if found else [None, ""]
     columns.append("significantly worse on")
-    cells: list[list[Cell]] = []
-    for other in against:
-        for row in rows:
-            if row.name == other:
-                continue
-            line: list[Cell] = [row.name, other]
-            for sets in (seen, unseen):
-                line += _difference(row.scores, named[other].scores, sets)
-            worse = _worse(row.scores, named[other].scores, [*seen, *unseen])
-            line.append(", ".join(worse) or "none")
-            cells.append(line)
+    for line, worse in zip(cells, _worse(differences), strict=True):
+        line.append(", ".join(worse) or "none")
     notes = [
         "Intervals: 95 % bootstrap of the macro mean, queries resampled within sets. p: paired "
         "randomisation, two-sided. The last column: p < 0.05 on that set alone, without correction "
@@ -100,18 +97,20 @@ def heat_map(
     return Table(title, columns, cells)
 
 
-def _difference(a: Scores, b: Scores, sets: Sequence[str]) -> list[Cell]:
-    if not sets:
-        return [None, ""]
-    differences = [a[name] - b[name] for name in sets]
-    test = macro_randomisation([a[name] for name in sets], [b[name] for name in sets])
-    return [macro_interval(differences), f"{test.p_value:.4f}"]
+def _macro(differences: Sequence[_Array]) -> list[list[Cell]]:
+    """For every column the macro mean's interval and its p-value; nothing where there is no set."""
+    if not differences:
+        return []
+    intervals, p_values = macro_intervals(differences), macro_p_values(differences)
+    return [[each, f"{p:.4f}"] for each, p in zip(intervals, p_values.tolist(), strict=True)]
 
 
-def _worse(a: Scores, b: Scores, sets: Sequence[str]) -> list[str]:
-    worse = []
-    for name in sets:
-        test = paired_randomisation(a[name], b[name])
-        if test.difference < 0 and test.p_value < 0.05:
-            worse.append(f"{name} ({100 * test.difference:+.1f})")
+def _worse(differences: Mapping[str, _Array]) -> list[list[str]]:
+    """For every column the sets on which it is significantly worse, and by how much."""
+    columns = next(iter(differences.values())).shape[1]
+    worse: list[list[str]] = [[] for _ in range(columns)]
+    for name, each in differences.items():
+        means, p_values = each.mean(axis=0), macro_p_values([each])
+        for j in np.flatnonzero((means < 0) & (p_values < 0.05)).tolist():
+            worse[j].append(f"{name} ({100 * means[j]:+.1f})")
     return worse
