@@ -15,11 +15,12 @@ from pointsman.data.draw import drawn
 from pointsman.experiments.report import Show
 from pointsman.route.beir import apart, read_collection
 from pointsman.route.collection import Documents, Judged
+from pointsman.types import Passage
 
 
 @dataclass(frozen=True, eq=False)
 class RoutingSet:
-    """One collection: its documents, and its queries by part ("train", "dev", "test").
+    """One collection: its documents as vectors and as `passages`, queries by part ("train", …).
 
     `dropped` counts the queries of train and dev that stood in a later part too.
     """
@@ -27,6 +28,7 @@ class RoutingSet:
     name: str
     documents: Documents
     parts: Mapping[str, Sequence[Judged]]
+    passages: Sequence[Passage] = ()
     dropped: int = 0
 
 
@@ -44,7 +46,7 @@ def load_set(
     parts = apart(name, collection.parts, drop=True)
     dropped = sum(len(collection.parts[part]) - len(kept) for part, kept in parts.items())
     some = {part: [kept[i] for i in drawn(len(kept), limit)] for part, kept in parts.items()}
-    return RoutingSet(name, documents, some, dropped)
+    return RoutingSet(name, documents, some, collection.passages, dropped)
 
 
 def pooled(sets: Sequence[RoutingSet]) -> list[RoutingSet]:
