@@ -16,8 +16,10 @@ from pointsman.data.beir import write_beir
 from pointsman.errors import InputError
 from pointsman.experiments.report import silent
 from pointsman.experiments.routing.bed import load_set, pooled
+from pointsman.experiments.routing.keywords import Keywords
 from pointsman.experiments.routing.rows import Known, controls, leave_one_out
 from pointsman.experiments.routing.run import run
+from pointsman.experiments.routing.studies import asked_before
 from pointsman.experiments.routing.views import View
 from pointsman.route.collection import Documents, Judged
 from pointsman.route.familiarity import Domain
@@ -79,7 +81,9 @@ def test_the_whole_experiment_and_going_on_with_it(
 ) -> None:
     seen, unseen = list(SEEN), list(UNSEEN)
     shown: list[str] = []
-    report = run(bed, backbone, tmp_path, recipe=QUICK, seen=seen, unseen=unseen)
+    draw = tmp_path / "pictures" / "tiny"
+    draw.parent.mkdir()
+    report = run(bed, backbone, tmp_path, recipe=QUICK, seen=seen, unseen=unseen, draw=draw)
     macro = report.details["macro"]
     assert isinstance(macro, dict)
     # The experts are worth having, and the bounds are bounds.
@@ -105,7 +109,18 @@ def test_the_whole_experiment_and_going_on_with_it(
     ):
         assert expected in names
 
-    growth = next(table for table in report.tables if table.title == "Experts added one by one")
+    tables = {table.title: table for table in report.tables}
+    assert {path.name for path in draw.parent.iterdir()} == {
+        f"tiny-{name}.svg" for name in ("map", "heat", "growth")
+    }
+    # The second seed's experts learn the same, so most of what the oracle gains is real.
+    assert tables["Two seeds: nDCG@10 × 100"].rows
+    hybrid = {
+        str(row[0]): row[2] for row in tables["The same in hybrid search, fused with BM25"].rows
+    }
+    # No query shares a word with the document that it wants more than with the others.
+    assert float(hybrid["familiarity mixture"]) > float(hybrid["BM25 alone"]) + 0.1  # type: ignore[arg-type]
+    growth = tables["Experts added one by one"]
     assert len(growth.rows) == 2 * 3 * 2
     at = {(row[0], row[1], row[2]): float(row[3]) for row in growth.rows}  # type: ignore[arg-type]
     oracle = "DatasetOracle"
@@ -122,10 +137,10 @@ def test_the_whole_experiment_and_going_on_with_it(
 
 def test_another_recipe_is_trained_anew(bed: Path, backbone: Backbone, tmp_path: Path) -> None:
     quick = replace(QUICK, plan=replace(QUICK.plan, epochs=1))
-    run(bed, backbone, tmp_path, recipe=quick, seen=["first"], unseen=[])
+    run(bed, backbone, tmp_path, recipe=quick, seen=["first"], unseen=[], studies=False)
     before = set((tmp_path / "experts").iterdir())
     hot = replace(quick, temperature=0.1)
-    run(bed, backbone, tmp_path, recipe=hot, seen=["first"], unseen=[])
+    run(bed, backbone, tmp_path, recipe=hot, seen=["first"], unseen=[], studies=False)
     assert len(set((tmp_path / "experts").iterdir()) - before) >= 3
 
 
@@ -189,6 +204,26 @@ def test_bounds_by_hand() -> None:
     assert rows["random expert (expected)"] == pytest.approx(
         [(2 + second) / 3, (1 + 2 * second) / 3]
     )
+
+
+def test_words_and_vectors_together_by_hand() -> None:
+    found = known().train["one"]
+    # For the first query words find only "b"; for the second they find nothing.
+    words = Keywords(np.array([[1], [-1]]), np.array([[3.0], [-1.0]]))
+    assert words.alone(found).tolist() == [0.0, 0.0]
+    second = 1 / np.log2(3)
+    # Both sides give the first query's documents 0.5 each, and equals are ordered by their ids.
+    assert words.hybrid(found, found.base).tolist() == [1.0, pytest.approx(second)]
+    assert words.hybrid(found, found.vectors[:, 2]).tolist() == pytest.approx([second, second])
+
+
+def test_what_training_asked_for_by_hand() -> None:
+    asked = [Judged("t", "?", {"b": 1})]
+    everything = asked_before({"one": known().train["one"]}, {"one": asked}, known())
+    (row,) = everything.rows
+    # Both test queries want "a", which training never asked for.
+    assert row[:4] == ["one", 0, None, None]
+    assert row[4:] == [2, pytest.approx((1 + 1 / np.log2(3)) / 2), 1.0]
 
 
 def test_leaving_a_domain_out_takes_its_expert_from_everywhere() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
 from pointsman.data.draw import drawn
 from pointsman.evaluate.tables import Cell, Column, Table
+from pointsman.experiments.routing.keywords import Keywords
 from pointsman.experiments.routing.rows import Known, leave_one_out, whitened
 from pointsman.experiments.routing.views import View
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
@@ -23,6 +25,9 @@ STRENGTHS = (0.0, 0.1, 0.15, 0.2, 0.3)
 _QUERIES = 500
 
 Vectors = Callable[[Known, View], FloatArray]
+Words = Callable[[View], Keywords]
+Both = tuple[float, float]
+"""Macro nDCG@10 with the own expert there, and with it left out."""
 
 
 class Bench:
@@ -38,38 +43,52 @@ class Bench:
             name: _some(self._without[name].train[name], _QUERIES) for name in known.experts
         }
 
-    def score(self, vectors: Vectors) -> tuple[float, float]:
-        """Macro nDCG@10 with the own expert there, and without it."""
-        own = [view.score(vectors(self._known, view)).mean() for view in self._known.dev.values()]
-        out = [
-            view.score(vectors(self._without[name], view)).mean()
-            for name, view in self._left_out.items()
-        ]
+    def score(self, vectors: Vectors, words: Words | None = None) -> tuple[float, float]:
+        """Macro nDCG@10 with the own expert there, and without it; with `words` in hybrid search."""
+
+        def mean(known: Known, view: View) -> float:
+            queries = vectors(known, view)
+            if words is None:
+                return float(view.score(queries).mean())
+            return float(words(view).hybrid(view, queries).mean())
+
+        own = [mean(self._known, view) for view in self._known.dev.values()]
+        out = [mean(self._without[name], view) for name, view in self._left_out.items()]
         return float(np.mean(own)), float(np.mean(out))
 
 
-def choose(known: Known) -> tuple[MixtureSettings, float, tuple[Table, ...]]:
-    """The mixture's settings and the strength of whitening whose two scores together are highest."""
+def choose(known: Known, words: Words) -> tuple[MixtureSettings, float, tuple[Table, ...]]:
+    """The mixture's settings and the strength of whitening whose two scores together are highest.
+
+    Both for search by vectors; what `words` find tells whether they serve hybrid search too.
+    """
     bench = Bench(known)
-    found: dict[MixtureSettings, tuple[float, float]] = {}
+    found: dict[MixtureSettings, Both] = {}
     for base, base_experts, threshold in product(BASES, BASE_EXPERTS, THRESHOLDS):
         settings = MixtureSettings(base=base, base_experts=base_experts, threshold=threshold)
         found[settings] = bench.score(_mixture(settings))
     settings = max(found, key=lambda each: sum(found[each]))
-    strengths = {
-        strength: bench.score(_whitened(_mixture(settings), strength)) for strength in STRENGTHS
-    }
-    strength = max(strengths, key=lambda each: sum(strengths[each]))
-    plain = bench.score(lambda known, view: np.ascontiguousarray(view.base))
-    return settings, strength, _tables(found, strengths, plain)
+    ways = {strength: _whitened(_mixture(settings), strength) for strength in STRENGTHS}
+    dense = {strength: bench.score(way) for strength, way in ways.items()}
+    hybrid = {strength: bench.score(way, words) for strength, way in ways.items()}
+    strength = max(dense, key=lambda each: sum(dense[each]))
+    plain = bench.score(_plain), bench.score(_plain, words)
+    return settings, strength, (_mixtures(found, plain[0]), _strengths(dense, hybrid, plain))
+
+
+def _plain(known: Known, view: View) -> FloatArray:
+    return np.ascontiguousarray(view.base)
 
 
 def _mixture(settings: MixtureSettings) -> Vectors:
+    @lru_cache(maxsize=1)  # dev views come one after another, all under the same router
+    def router(known: Known) -> MixtureRouter:
+        return MixtureRouter(dict(known.domains), settings)
+
     def vectors(known: Known, view: View) -> FloatArray:
         if not known.domains:  # the only domain was left out
             return np.ascontiguousarray(view.base)
-        router = MixtureRouter(dict(known.domains), settings)
-        return view.mixed(router.weights(router.scores(view.features)))
+        return view.routed(router(known))
 
     return vectors
 
@@ -84,29 +103,30 @@ def _some(view: View, count: int) -> View:
     return View(view.set, view.documents, judged, view.vectors[chosen], view.features[chosen])
 
 
-def _tables(
-    found: Mapping[MixtureSettings, tuple[float, float]],
-    strengths: Mapping[float, tuple[float, float]],
-    plain: tuple[float, float],
-) -> tuple[Table, ...]:
+def _mixtures(found: Mapping[MixtureSettings, Both], plain: Both) -> Table:
     shown = sorted(found, key=lambda each: -sum(found[each]))[:10]
-    scores: list[Column | str] = [
-        Column("own expert there (dev)", decimals=2, scale=100),
-        Column("own expert left out", decimals=2, scale=100),
-    ]
-    mixtures: list[list[Cell]] = [["–", "–", "base alone", *plain]]
-    mixtures += [
+    rows: list[list[Cell]] = [["–", "–", "base alone", *plain]]
+    rows += [
         [f"{each.base:g}", f"{each.base_experts:g}", f"{each.threshold:g}", *found[each]]
         for each in shown
     ]
-    whitenings: list[list[Cell]] = [
-        [f"{strength:g}", *both] for strength, both in strengths.items()
-    ]
-    return (
-        Table(
-            f"What the mixture was chosen from: the ten best of {len(found)}",
-            ["base's share", "base counts as", "threshold", *scores],
-            mixtures,
-        ),
-        Table("Strength of whitening, with the best mixture", ["strength", *scores], whitenings),
+    columns: list[Column | str] = ["base's share", "base counts as", "threshold"]
+    return Table(
+        f"What the mixture was chosen from: the ten best of {len(found)}",
+        [*columns, *_columns("")],
+        rows,
     )
+
+
+def _strengths(
+    dense: Mapping[float, Both], hybrid: Mapping[float, Both], plain: tuple[Both, Both]
+) -> Table:
+    rows: list[list[Cell]] = [["base alone", *plain[0], *plain[1]]]
+    rows += [[f"{strength:g}", *dense[strength], *hybrid[strength]] for strength in dense]
+    columns: list[Column | str] = ["strength", *_columns(""), *_columns(", hybrid")]
+    return Table("Strength of whitening, with the best mixture", columns, rows)
+
+
+def _columns(search: str) -> list[Column]:
+    titles = (f"own expert there (dev){search}", f"own expert left out{search}")
+    return [Column(title, decimals=2, scale=100) for title in titles]

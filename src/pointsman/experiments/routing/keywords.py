@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pointsman.data.arrays import ArrayCache
 from pointsman.evaluate.retrieval import evaluate_run
 from pointsman.experiments.routing.views import View
-from pointsman.retrieve.fusion import Fusion
+from pointsman.retrieve.fusion import Fusion, Ranking
 from pointsman.retrieve.lance import LanceIndex
 from pointsman.route.collection import Documents, qrels_of
 from pointsman.route.utility import MEASURE
@@ -30,21 +30,36 @@ class Keywords:
     rows: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
 
-    def hybrid(self, view: View, queries: FloatArray, fusion: Fusion) -> npt.NDArray[np.float64]:
-        """nDCG@10 [n] of hybrid search: these rankings fused with the query vectors' [n, d]."""
-        rows, cosines = view.documents.search(queries, DEPTH)
-        run = {}
-        for i, query in enumerate(view.judged):
-            there = self.rows[i] >= 0
-            words = zip(self.rows[i][there].tolist(), self.scores[i][there].tolist(), strict=True)
-            dense = zip(rows[i].tolist(), cosines[i].tolist(), strict=True)
-            ids = view.documents.ids
-            fused = fusion.fuse(
-                [(ids[row], score) for row, score in dense],
-                [(ids[row], score) for row, score in words],
-            )
-            run[query.id] = dict(fused[:10])
-        return evaluate_run(qrels_of(view.judged), run, [MEASURE])[MEASURE]
+    def hybrid(self, view: View, queries: FloatArray) -> npt.NDArray[np.float64]:
+        """nDCG@10 [n] of hybrid search: these rankings fused with those of the vectors [n, d]."""
+        vectors = np.ascontiguousarray(queries, dtype=np.float32)
+        rows, cosines = view.documents.search(vectors, DEPTH)
+        fusion, ids = Fusion(), view.documents.ids
+        fused = []
+        for i in range(len(view.judged)):
+            dense = [(ids[row], cosines[i, j]) for j, row in enumerate(rows[i].tolist())]
+            fused.append(fusion.fuse(dense, self._ranking(i, ids)))
+        return _scores(view, fused)
+
+    def alone(self, view: View) -> npt.NDArray[np.float64]:
+        """nDCG@10 [n] of these rankings by themselves."""
+        return _scores(
+            view, [self._ranking(i, view.documents.ids) for i in range(len(view.judged))]
+        )
+
+    def _ranking(self, i: int, ids: Sequence[str]) -> list[tuple[str, float]]:
+        there = self.rows[i] >= 0
+        rows, scores = self.rows[i][there].tolist(), self.scores[i][there].tolist()
+        return [(ids[row], score) for row, score in zip(rows, scores, strict=True)]
+
+
+def _scores(view: View, rankings: Sequence[Ranking]) -> npt.NDArray[np.float64]:
+    # By rank, for equal scores have an order too.
+    run = {
+        query.id: {id: float(-rank) for rank, (id, _) in enumerate(ranking[:10])}
+        for query, ranking in zip(view.judged, rankings, strict=True)
+    }
+    return evaluate_run(qrels_of(view.judged), run, [MEASURE])[MEASURE]
 
 
 def keywords(

@@ -17,7 +17,7 @@ from pointsman.experiments.routing.views import View
 from pointsman.route.collection import Documents
 from pointsman.route.familiarity import Domain
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
-from pointsman.route.pilots import Pilots, best_experts, make_pilots
+from pointsman.route.pilots import Pilots, Reduce, best_experts, make_pilots
 from pointsman.route.plain import BASE
 from pointsman.route.rivals import classification_head, expert_classifiers
 from pointsman.route.router import KnnRouter, PilotRouter, VectorRouter
@@ -27,6 +27,7 @@ from pointsman.types import FloatArray
 _Scores = npt.NDArray[np.float64]
 
 PILOTS = (1, 2, 5, 10)
+REDUCE: tuple[Reduce, ...] = ("mean", "max")
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
 
 
@@ -34,12 +35,35 @@ SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
 class Row:
     """One line of the table. `kind` is bound, control, paper, rival or ours; `corpus` marks a row
     that looks at the collection's documents, which betray the data set.
+
+    `queries` gives the vectors [n, d] that the collection is searched with; None where a row is no
+    way of searching, but a bound or an expectation.
     """
 
     name: str
     kind: str
     scores: Callable[[View], _Scores]
     corpus: bool = False
+    queries: Callable[[View], FloatArray] | None = None
+
+
+def choosing(name: str, kind: str, choice: Callable[[View], npt.NDArray[np.int64]]) -> Row:
+    """A row that sends each query to one expert [n], whose scores are known already."""
+
+    def scores(view: View) -> _Scores:
+        return np.asarray(view.utilities[np.arange(len(view.judged)), choice(view)])
+
+    def queries(view: View) -> FloatArray:
+        return np.asarray(view.vectors[np.arange(len(view.judged)), choice(view)])
+
+    return Row(name, kind, scores, queries=queries)
+
+
+def searching(
+    name: str, kind: str, queries: Callable[[View], FloatArray], corpus: bool = False
+) -> Row:
+    """A row that searches with vectors of its own."""
+    return Row(name, kind, lambda view: view.score(queries(view)), corpus, queries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +98,12 @@ def controls(known: Known) -> list[Row]:
     single = int(np.argmax(means))
     share = best_share(known)
     return [
-        Row("base", "control", lambda view: view.utilities[:, 0]),
+        _always("base", "control", 0),
         Row("random expert (expected)", "control", lambda view: view.utilities.mean(axis=1)),
-        Row(
-            f"best single on dev ({known.names[single]})",
-            "control",
-            lambda view: view.utilities[:, single],
-        ),
-        Row("DatasetOracle", "bound", dataset_oracle),
+        _always(f"best single on dev ({known.names[single]})", "control", single),
+        dataset_oracle(),
         Row("InstanceOracle", "bound", lambda view: view.utilities.max(axis=1)),
-        Row(
+        searching(
             f"own expert, {share:g} of it with the base",
             "bound",
             lambda view: own_mixture(known, view, share),
@@ -91,49 +111,43 @@ def controls(known: Known) -> list[Row]:
     ]
 
 
-def dataset_oracle(view: View) -> _Scores:
-    """The expert, or the base, that is best on the whole of this set (by its test scores)."""
-    return np.asarray(view.utilities[:, int(view.utilities.mean(axis=0).argmax())])
+def dataset_oracle() -> Row:
+    """The expert, or the base, that is best on the whole of a set (by its test scores)."""
+
+    def best(view: View) -> npt.NDArray[np.int64]:
+        return np.full(len(view.judged), view.utilities.mean(axis=0).argmax())
+
+    return choosing("DatasetOracle", "bound", best)
 
 
-def own_mixture(known: Known, view: View, share: float) -> _Scores:
+def own_mixture(known: Known, view: View, share: float) -> FloatArray:
     """The base mixed with the set's own expert, by an oracle of the set; the base where it has none."""
     weights = np.zeros((len(view.judged), len(known.names)))
     weights[:, 0] = 1.0
     if view.set in known.experts:
         weights[:, 0] = 1 - share
         weights[:, known.names.index(view.set)] = share
-    return view.score(view.mixed(weights))
+    return view.mixed(weights)
 
 
 def best_share(known: Known) -> float:
     """The own expert's share that is best on dev over all sets: one for all."""
 
     def mean(share: float) -> float:
-        return float(
-            np.mean([own_mixture(known, view, share).mean() for view in known.dev.values()])
-        )
+        scores = [view.score(own_mixture(known, view, share)) for view in known.dev.values()]
+        return float(np.mean([each.mean() for each in scores]))
 
     return max(SHARES, key=mean)
 
 
 def paper_router(known: Known, seed: int = 0) -> Row:
     """RouterRetriever as the paper has it: one pilot a group, the highest mean similarity."""
-    sets = [(known.train[name].base, known.train[name].utilities) for name in known.experts]
-    router = PilotRouter(known.names, make_pilots(sets, 1, seed))
-    return _chosen("pilots, mean, k = 1", "paper", router)
+    return _pilots(known, seed, 1, "mean")
 
 
 def paper(known: Known, seed: int = 0) -> list[Row]:
     """RouterRetriever with its pilot library, and its rivals (appendix A.1)."""
-    sets = [(known.train[name].base, known.train[name].utilities) for name in known.experts]
-    libraries = {k: make_pilots(sets, k, seed) for k in PILOTS}
-    rows = []
-    for k, pilots in libraries.items():
-        rows.append(_chosen(f"pilots, mean, k = {k}", "paper", PilotRouter(known.names, pilots)))
-        rows.append(
-            _chosen(f"pilots, max, k = {k}", "paper", PilotRouter(known.names, pilots, "max"))
-        )
+    rows = [_pilots(known, seed, k, reduce) for k in PILOTS for reduce in REDUCE]
     rows.append(_chosen("pilots without the base", "paper", _without_base(known, seed)))
     vectors, best = known.vectors(), known.best()
     own = np.concatenate(
@@ -157,12 +171,24 @@ def paper(known: Known, seed: int = 0) -> list[Row]:
     return rows
 
 
+def paper_library(known: Known, seed: int = 0, k: int = 1) -> Pilots:
+    """The paper's pilots: k centroids of each group of training queries with one best expert."""
+    sets = [(known.train[name].base, known.train[name].utilities) for name in known.experts]
+    return make_pilots(sets, k, seed)
+
+
+def _pilots(known: Known, seed: int, k: int, reduce: Reduce) -> Row:
+    router = PilotRouter(known.names, paper_library(known, seed, k), reduce)
+    return _chosen(f"pilots, {reduce}, k = {k}", "paper", router)
+
+
 def best_neighbours(known: Known, vectors: FloatArray, utilities: _Scores) -> int:
     """The k of nearest neighbours that is best on dev."""
 
     def mean(k: int) -> float:
         router = KnnRouter(known.names, vectors, utilities, k)
-        return float(np.mean([_choose(router, view).mean() for view in known.dev.values()]))
+        row = _chosen("", "", router)
+        return float(np.mean([row.scores(view).mean() for view in known.dev.values()]))
 
     return max((8, 16, 32, 64, 128), key=mean)
 
@@ -170,22 +196,15 @@ def best_neighbours(known: Known, vectors: FloatArray, utilities: _Scores) -> in
 def ours(known: Known, settings: MixtureSettings, strength: float) -> list[Row]:
     """The mixture by familiarity, the whitened query, and both."""
     router = MixtureRouter(dict(known.domains), settings)
-
-    def mixture(view: View) -> FloatArray:
-        return view.mixed(router.weights(router.scores(view.features)))
-
     return [
-        Row("familiarity mixture", "ours", lambda view: view.score(mixture(view))),
-        Row(
-            "base, whitened",
-            "ours",
-            lambda view: view.score(whitened(view, view.base, strength)),
-            corpus=True,
+        searching("familiarity mixture", "ours", lambda view: view.routed(router)),
+        searching(
+            "base, whitened", "ours", lambda view: whitened(view, view.base, strength), corpus=True
         ),
-        Row(
+        searching(
             "familiarity mixture, whitened",
             "ours",
-            lambda view: view.score(whitened(view, mixture(view), strength)),
+            lambda view: whitened(view, view.routed(router), strength),
             corpus=True,
         ),
     ]
@@ -202,14 +221,13 @@ def _whitening(documents: Documents, strength: float) -> FloatArray:
     return whitening(documents.vectors, strength)
 
 
+def _always(name: str, kind: str, expert: int) -> Row:
+    return choosing(name, kind, lambda view: np.full(len(view.judged), expert))
+
+
 def _chosen(name: str, kind: str, router: VectorRouter) -> Row:
-    return Row(name, kind, lambda view: _choose(router, view))
-
-
-def _choose(router: VectorRouter, view: View) -> _Scores:
-    """Scores of a router that sends each query to one expert: they are known already."""
-    choice = router.scores(view.base).argmax(axis=1)
-    return np.asarray(view.utilities[np.arange(len(choice)), choice])
+    """The row of a router that sends each query to one expert."""
+    return choosing(name, kind, lambda view: router.scores(view.base).argmax(axis=1))
 
 
 def _without_base(known: Known, seed: int) -> PilotRouter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,28 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.testbed import ROUTING_SEEN, ROUTING_UNSEEN
 from pointsman.errors import InputError
+from pointsman.evaluate.tables import Table
 from pointsman.experiments.report import Report, Show, silent
-from pointsman.experiments.routing.bed import load_set, pooled
+from pointsman.experiments.routing import pictures
+from pointsman.experiments.routing.bed import RoutingSet, load_set, pooled
 from pointsman.experiments.routing.choice import choose
-from pointsman.experiments.routing.experts import experts_of, union_of
-from pointsman.experiments.routing.rows import Known, Row, controls, ours, paper
-from pointsman.experiments.routing.studies import added_one_by_one, orders
+from pointsman.experiments.routing.context import SETS as CONTEXT_SETS
+from pointsman.experiments.routing.context import context
+from pointsman.experiments.routing.experts import Trained, experts_of, union_of
+from pointsman.experiments.routing.keywords import Keywords, keywords
+from pointsman.experiments.routing.rows import (
+    Known,
+    Row,
+    controls,
+    ours,
+    paper,
+    paper_library,
+    searching,
+)
+from pointsman.experiments.routing.seeds import seeds
+from pointsman.experiments.routing.sizes import SETS as SIZED_SETS
+from pointsman.experiments.routing.sizes import size_curves, sizes_table, training_sizes
+from pointsman.experiments.routing.studies import added_one_by_one, asked_before, orders
 from pointsman.experiments.routing.tables import (
     Measured,
     heat_map,
@@ -29,9 +45,32 @@ from pointsman.route.mixture import MixtureRouter
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import OURS, Recipe
 from pointsman.route.utility import MEASURE
+from pointsman.types import FloatArray
 
 # In how many orders experts are added one by one.
 ORDERS = 3
+AGAINST = ("base", "pilots, mean, k = 1", "DatasetOracle")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bed:
+    """What all tables are made from: the sets, their experts, and every query under every expert."""
+
+    sets: Mapping[str, RoutingSet]
+    seen: Sequence[str]
+    unseen: Sequence[str]
+    backbone: Backbone
+    cache: ArrayCache
+    trained: Mapping[str, Trained]
+    views: Views
+    known: Known
+    test: Mapping[str, View]
+
+    def words(self, view: View) -> Keywords:
+        """What BM25 finds for a view's queries in their own collection."""
+        each, texts = self.sets[view.set], [query.text for query in view.judged]
+        base = self.backbone.identity
+        return keywords(view.set, each.passages, each.documents, texts, base, self.cache)
 
 
 def run(
@@ -44,89 +83,171 @@ def run(
     unseen: Sequence[str] = ROUTING_UNSEEN,
     limit: int | None = None,
     seed: int = 0,
+    studies: bool = True,
+    draw: Path | None = None,
     show: Show | None = None,
 ) -> Report:
-    """All rows on all sets, each set in its own index and all in one.
+    """All rows on all sets: each set in its own index, all in one, and in hybrid search.
 
     `folder` keeps vectors and experts; the same call goes on from there. `limit` bounds the queries
-    of each part.
+    of each part. With `studies` come those that train more experts. Pictures are written where
+    `draw` says: draw-map.svg, ….
     """
     show = show or silent
     missing = [name for name in (*seen, *unseen) if not (data / "beir" / name).is_dir()]
     if missing:
         raise InputError(f"{data}: no beir/{missing[0]} in it; docs/data.md says how to make it")
     recipe = replace(recipe, plan=replace(recipe.plan, seed=seed)).on(backbone)
+    bed = _bed(data, backbone, folder, recipe, seen, unseen, limit, show)
+    learned = [bed.sets[name] for name in seen]
+    union = union_of(learned, bed.trained, backbone, recipe, folder / "experts", show)
+    multi = {name: bed.views.alone(each, "test", union) for name, each in bed.sets.items()}
+
+    show("choosing on dev", 0, 1)
+    settings, strength, choices = choose(bed.known, bed.words)
+    rows = [*controls(bed.known), *paper(bed.known, seed), *ours(bed.known, settings, strength)]
+    rows.insert(
+        1, searching("one multi-task adapter", "rival", lambda view: np.asarray(multi[view.set]))
+    )
+    show("routing the test queries", 0, 1)
+    alone = measure(rows, bed.test)
+    show("routing over the pooled collection", 0, 1)
+    together = {
+        each.name: bed.test[each.name].over(each.documents, each.parts["test"])
+        for each in pooled(list(bed.sets.values()))
+    }
+    in_one = measure(rows, together)
+    show("hybrid search", 0, 1)
+    hybrid = _hybrid(rows, bed)
+
+    router = MixtureRouter(dict(bed.known.domains), settings)
+    shares = {name: router.weights(router.scores(view.features)) for name, view in bed.test.items()}
+    oracle = {
+        name: np.eye(len(bed.known.names))[best_experts(view.utilities)]
+        for name, view in bed.test.items()
+    }
+    came = orders(bed.known.experts, ORDERS, seed)
+    grown = added_one_by_one(bed.known, bed.test, seen, unseen, settings, came, show)
+    tables = [
+        main_table(
+            f"Routing, test: {MEASURE} × 100, each set in its own index", alone, seen, unseen
+        ),
+        significance_table("Differences", alone, AGAINST, seen, unseen),
+        main_table("The same in hybrid search, fused with BM25", hybrid, seen, unseen),
+        significance_table("Differences, hybrid", hybrid, AGAINST, seen, unseen),
+        main_table("The same, all documents in one index", in_one, seen, unseen),
+        significance_table(
+            "Differences, all documents in one index", in_one, AGAINST, seen, unseen
+        ),
+        heat_map("Weight of each expert in the mixture, %", shares, bed.known.names),
+        heat_map("The instance oracle's choices, %", oracle, bed.known.names),
+        asked_before(bed.test, {name: bed.sets[name].parts["train"] for name in seen}, bed.known),
+        grown,
+    ]
+    if draw is not None:
+        _draw(bed, shares, oracle, grown, seed, draw)
+    if studies:
+        tables += _studies(bed, recipe, folder / "experts", seed, draw, show)
+    details = {
+        "recipe": recipe,
+        "settings": settings,
+        "strength": strength,
+        "dropped": {name: each.dropped for name, each in bed.sets.items() if each.dropped},
+        "steps": {name: each.whole.steps for name, each in bed.trained.items()},
+        "negatives": {name: each.whole.negatives for name, each in bed.trained.items()},
+        "macro": {
+            row.name: {"seen": row.macro(seen), "unseen": row.macro(unseen) if unseen else None}
+            for row in alone
+        },
+    }
+    return Report((*tables, *choices), details)
+
+
+def _bed(
+    data: Path,
+    backbone: Backbone,
+    folder: Path,
+    recipe: Recipe,
+    seen: Sequence[str],
+    unseen: Sequence[str],
+    limit: int | None,
+    show: Show,
+) -> Bed:
     cache = ArrayCache(folder / "vectors")
     sets = {
         name: load_set(data / "beir" / name, backbone, cache, show, limit)
         for name in (*seen, *unseen)
     }
-    learned = [sets[name] for name in seen]
-    trained = experts_of(learned, backbone, recipe, folder / "experts", show)
-    union = union_of(learned, trained, backbone, recipe, folder / "experts", show)
+    trained = experts_of([sets[name] for name in seen], backbone, recipe, folder / "experts", show)
     views = Views(backbone, cache, trained)
+    show("queries by every expert", 0, 1)
     known = Known(
         views.experts,
         {name: views.view(sets[name], "train") for name in seen},
         {name: views.view(sets[name], "dev") for name in seen},
         {name: each.whole.domain for name, each in trained.items()},
     )
-    settings, strength, choices = choose(known)
-    rows = [*controls(known), *paper(known, seed), *ours(known, settings, strength)]
-    show("routing the test queries", 0, len(sets))
     test = {name: views.view(each, "test") for name, each in sets.items()}
-    multi = {name: views.alone(each, "test", union) for name, each in sets.items()}
-    measured = measure(rows, test)
-    measured.insert(
-        1,
+    return Bed(sets, seen, unseen, backbone, cache, trained, views, known, test)
+
+
+def _hybrid(rows: Sequence[Row], bed: Bed) -> list[Measured]:
+    """The rows that are ways of searching, each fused with BM25; and BM25 by itself."""
+    words = {name: bed.words(view) for name, view in bed.test.items()}
+    measured = [
         Measured(
-            "one multi-task adapter",
-            "rival",
-            False,
-            {name: view.score(multi[name]) for name, view in test.items()},
-        ),
-    )
-    together = [
-        view.over(each.documents, each.parts["test"])
-        for view, each in zip(test.values(), pooled(list(sets.values())), strict=True)
+            "BM25 alone", "control", False, {n: words[n].alone(v) for n, v in bed.test.items()}
+        )
     ]
-    show("routing over the pooled collection", 0, 1)
-    in_one = measure(rows, {view.set: view for view in together})
-    router = MixtureRouter(dict(known.domains), settings)
-    shares = {name: router.weights(router.scores(view.features)) for name, view in test.items()}
-    oracle = {
-        name: np.eye(len(known.names))[best_experts(view.utilities)] for name, view in test.items()
-    }
-    against = ["base", "pilots, mean, k = 1", "DatasetOracle"]
-    growth = added_one_by_one(
-        known, test, seen, unseen, settings, orders(known.experts, ORDERS, seed), show
+    for row in rows:
+        if row.queries is not None:
+            scores = {n: words[n].hybrid(v, row.queries(v)) for n, v in bed.test.items()}
+            measured.append(Measured(row.name, row.kind, row.corpus, scores))
+    return measured
+
+
+def _draw(
+    bed: Bed,
+    shares: Mapping[str, FloatArray],
+    oracle: Mapping[str, FloatArray],
+    grown: Table,
+    seed: int,
+    draw: Path,
+) -> None:
+    library = paper_library(bed.known, seed)
+    names = bed.known.names
+    pictures.embedding_map(
+        {name: bed.test[name].base for name in bed.seen},
+        {name: bed.test[name].base for name in bed.unseen},
+        library.vectors,
+        [names[expert] for expert in library.experts.tolist()],
+        draw.with_name(f"{draw.name}-map.svg"),
+        seed=seed,
     )
-    tables = (
-        main_table(
-            f"Routing, test: {MEASURE} × 100, each set in its own index", measured, seen, unseen
-        ),
-        significance_table("Differences", measured, against, seen, unseen),
-        main_table("The same, all documents in one index", in_one, seen, unseen),
-        significance_table(
-            "Differences, all documents in one index", in_one, against, seen, unseen
-        ),
-        heat_map("Weight of each expert in the mixture, %", shares, known.names),
-        heat_map("The instance oracle's choices, %", oracle, known.names),
-        growth,
-        *choices,
-    )
-    details = {
-        "recipe": recipe,
-        "settings": settings,
-        "strength": strength,
-        "dropped": {name: each.dropped for name, each in sets.items() if each.dropped},
-        "steps": {name: trained[name].whole.steps for name in seen},
-        "macro": {
-            row.name: {"seen": row.macro(seen), "unseen": row.macro(unseen) if unseen else None}
-            for row in measured
-        },
+    means = {
+        title: np.stack([each.mean(axis=0) for each in found.values()])
+        for title, found in (("mixture's weights", shares), ("InstanceOracle's choices", oracle))
     }
-    return Report(tables, details)
+    pictures.heat_maps(means, list(shares), names, draw.with_name(f"{draw.name}-heat.svg"))
+    pictures.growth(grown.rows, draw.with_name(f"{draw.name}-growth.svg"))
+
+
+def _studies(
+    bed: Bed, recipe: Recipe, folder: Path, seed: int, draw: Path | None, show: Show
+) -> list[Table]:
+    """Those that train: a second seed, growing training sets, and the context encoder."""
+    seen, unseen = bed.seen, bed.unseen
+    known = (bed.sets, bed.test, bed.views, bed.backbone)
+    again = seeds(*known, recipe, folder, show, seen=seen, unseen=unseen, seed=seed + 1)
+    names = [name for name in SIZED_SETS if name in seen]
+    # One kind of negatives, that sizes be compared and nothing else.
+    plain = replace(recipe, negatives=recipe.negatives[:1])
+    sized = training_sizes(*known, plain, folder, show, seen=seen, unseen=unseen, names=names)
+    if draw is not None and sized:
+        pictures.size_curves(size_curves(sized), draw.with_name(f"{draw.name}-sizes.svg"))
+    names = [name for name in CONTEXT_SETS if name in seen]
+    both = context(*known, bed.cache, recipe, folder, show, names=names)
+    return [again, sizes_table(sized), both]
 
 
 def measure(rows: Sequence[Row], views: Mapping[str, View]) -> list[Measured]:

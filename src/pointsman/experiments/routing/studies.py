@@ -1,4 +1,6 @@
-"""The paper's studies: what happens as experts are added one by one (its Table 3, Figures 4 and 5)."""
+"""Studies that train nothing: experts added one by one (the paper's Table 3, Figures 4 and 5), and
+what is left of an expert's gain on documents that nobody asked for in training.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from pointsman.experiments.routing.rows import (
     places,
 )
 from pointsman.experiments.routing.views import View
+from pointsman.route.collection import Judged
 from pointsman.route.mixture import MixtureSettings
 
 
@@ -50,7 +53,7 @@ def added_one_by_one(
             rows = {
                 "pilots, mean, k = 1": paper_router(there).scores,
                 "familiarity mixture": ours(there, settings, 0.0)[0].scores,
-                "DatasetOracle": dataset_oracle,
+                "DatasetOracle": dataset_oracle().scores,
             }
             for row, scores in rows.items():
                 means = {name: float(scores(view).mean()) for name, view in views.items()}
@@ -66,3 +69,31 @@ def added_one_by_one(
     columns_shown += [Column(name, scale=100) for name in ("mean", "lowest", "highest")]
     note = "The orders: " + "; ".join(", ".join(order) for order in came) + "."
     return Table("Experts added one by one", columns_shown, cells, [note])
+
+
+def asked_before(
+    test: Mapping[str, View], train: Mapping[str, Sequence[Judged]], known: Known
+) -> Table:
+    """Own experts on test queries that want a document which training asked for, and on the others.
+
+    An expert may learn which documents are ever asked for; on the others this is no help.
+    """
+    columns: list[Column | str] = ["set"]
+    for part in ("asked for in training", "not"):
+        columns += [f"queries: {part}"]
+        columns += [Column(f"{row}: {part}", scale=100) for row in ("base", "own expert")]
+    cells: list[list[Cell]] = []
+    for name, judged in train.items():
+        asked = {id for query in judged for id in query.relevant}
+        view = test[name]
+        before = np.array([any(id in asked for id in query.relevant) for query in view.judged])
+        own = known.names.index(name)
+        line: list[Cell] = [name]
+        for part in (before, ~before):
+            line.append(int(part.sum()))
+            line += [
+                float(view.utilities[part, expert].mean()) if part.any() else None
+                for expert in (0, own)
+            ]
+        cells.append(line)
+    return Table("Documents that training asked for, and others", columns, cells)

@@ -15,6 +15,7 @@ from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.experiments.routing.experts import BedExpert, Trained
 from pointsman.route.collection import Documents, Judged
+from pointsman.route.mixture import MixtureRouter
 from pointsman.route.utility import utilities
 from pointsman.types import FloatArray
 
@@ -60,6 +61,10 @@ class View:
         vectors = np.einsum("ne,ned->nd", np.asarray(weights, dtype=np.float32), self.vectors)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
+
+    def routed(self, router: MixtureRouter) -> FloatArray:
+        """The mixtures [n, d] by a router that looks at the features."""
+        return self.mixed(router.weights(router.scores(self.features)))
 
     def only(self, columns: Sequence[int]) -> View:
         """The same queries under some of the experts alone, by their places (0 is the base)."""
