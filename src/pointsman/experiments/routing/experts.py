@@ -68,7 +68,10 @@ def _trained(
     folds = two_folds(len(train), recipe.plan.seed)
     whole = _expert(each, train, None, backbone, recipe, folder, show)
     # What dev decided for the whole holds for its halves, which only have to be like it.
-    recipe = replace(recipe, negatives=(whole.negatives,))
+    smallest = int(np.bincount(folds).min())
+    recipe = replace(
+        recipe, negatives=(whole.negatives,), batch_size=min(recipe.batch_size, smallest)
+    )
     halves = [
         _expert(
             each,
