@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch import Tensor
 from pointsman.backbone.bank import AdapterBank, shared_inputs
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, LowRank, linear_layers, read_adapter
-from pointsman.errors import ConfigError, ModelError
+from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError, DeadlineError, ModelError
+from pointsman.types import FloatArray
 from tiny import VOCABULARY, WIDTH, tiny_model
 
 ROWS = 9
@@ -356,6 +359,39 @@ def test_texts_through_mixtures(loaded: Backbone) -> None:
     assert np.abs(found - loaded.encode(texts, chosen)).max() < 1e-5
     with pytest.raises(ConfigError, match="14 rows of weights for 15 texts"):
         loaded.encode_mixture(texts, names, weights[:-1])
+
+
+def four_ways(loaded: Backbone, names: Sequence[str | None]) -> list[Callable[..., FloatArray]]:
+    """Every method that gives vectors, of TEXTS through one adapter each."""
+    both = ["all", "upper"]
+    weights = np.array([[name == each for each in both] for name in names], dtype=np.float32)
+    begun = loaded.begin(TEXTS, layers=0)
+    return [
+        partial(loaded.encode, TEXTS, names),
+        partial(loaded.encode_mixture, TEXTS, both, weights),
+        partial(loaded.finish, begun, names),
+        partial(loaded.finish_mixture, begun, both, weights),
+    ]
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 4096])
+def test_in_whatever_batches_a_text_keeps_its_place_and_its_adapter(
+    loaded: Backbone, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    names = ["all", None, "upper", "all", "upper", None]
+    alone = [loaded.encode([text], name) for text, name in zip(TEXTS, names, strict=True)]
+    monkeypatch.setattr("pointsman.backbone.encoder.CHUNK", 4)
+    monkeypatch.setattr(loaded, "_batch_tokens", tokens)
+    for way in four_ways(loaded, names):
+        assert np.allclose(way(), np.concatenate(alone), atol=1e-5)
+
+
+def test_a_deadline_stops_every_way_to_a_vector(loaded: Backbone) -> None:
+    deadline = Deadline()
+    deadline.cancel()
+    for way in four_ways(loaded, [None] * len(TEXTS)):
+        with pytest.raises(DeadlineError, match="encoding"):
+            way(deadline=deadline)
 
 
 def test_no_texts(loaded: Backbone) -> None:

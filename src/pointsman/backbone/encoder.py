@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +42,10 @@ CHUNK = 8_192
 _SENTENCE = "sentence_embedding"
 
 Progress = Callable[[int], None]
+# What a batch is made of, the token ids or the early states of a text; and what says, for a batch's
+# places among the texts, which adapters they go through.
+_Row = TypeVar("_Row", bound=Sized)
+_Through = Callable[[list[int]], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +190,10 @@ class Backbone:
         names = _one_each(adapter, texts, "texts")
         vectors = np.zeros((len(texts), self._identity.dimension), dtype=np.float32)
         for start in range(0, len(texts), CHUNK):
-            ids = self.token_ids(texts[start : start + CHUNK], prompt)
-            for batch in self._batches([len(row) for row in ids]):
-                if deadline is not None:
-                    deadline.check("encoding")
-                inputs = pad([ids[i] for i in batch], self._pad_id)
-                rows = [start + i for i in batch]
-                with torch.inference_mode(), self._bank.rows([names[i] for i in rows]):
-                    states = self.forward(inputs)
-                    vectors[rows] = self._sentence_vectors(states, inputs["attention_mask"])
-                if progress is not None:
-                    progress(len(batch))
+            chunk = slice(start, start + CHUNK)
+            ids = self.token_ids(texts[chunk], prompt)
+            through = self._each_its_own(names[chunk])
+            self._embed(ids, self._whole, through, deadline, progress, into=vectors[chunk])
         return vectors
 
     def encode_mixture(
@@ -211,19 +210,8 @@ class Backbone:
         Text i gets Σ_j weights[i, j] of what adapter j changes in every layer; see
         `AdapterBank.mixtures`. `weights` is [n, adapters]; a row of zeros is the frozen base.
         """
-        if len(weights) != len(texts):
-            raise ConfigError(f"{len(weights)} rows of weights for {len(texts)} texts")
-        ids = self.token_ids(texts, prompt)
-        shares = torch.from_numpy(np.asarray(weights, dtype=np.float32))
-        vectors = np.zeros((len(texts), self._identity.dimension), dtype=np.float32)
-        for batch in self._batches([len(row) for row in ids]):
-            if deadline is not None:
-                deadline.check("encoding")
-            inputs = pad([ids[i] for i in batch], self._pad_id)
-            with torch.inference_mode(), self._bank.mixtures(adapters, shares[batch]):
-                states = self.forward(inputs)
-                vectors[batch] = self._sentence_vectors(states, inputs["attention_mask"])
-        return vectors
+        through = self._mixed(adapters, weights, len(texts))
+        return self._embed(self.token_ids(texts, prompt), self._whole, through, deadline)
 
     def begin(
         self,
@@ -269,16 +257,8 @@ class Backbone:
         """
         names = _one_each(adapter, states.rows, "texts")
         self._check_above([name for name in dict.fromkeys(names) if name], states.layers)
-        vectors = np.zeros((len(states.rows), self._identity.dimension), dtype=np.float32)
-        lengths = [len(row) for row in states.rows]
-        for batch in self._batches(lengths):
-            if deadline is not None:
-                deadline.check("encoding")
-            padded, mask = pad_states([states.rows[i] for i in batch])
-            with torch.inference_mode(), self._bank.rows([names[i] for i in batch]):
-                upper = self._split.upper(padded, mask, states.layers)
-                vectors[batch] = self._sentence_vectors(upper, mask)
-        return vectors
+        upper = partial(self._upper, layers=states.layers)
+        return self._embed(states.rows, upper, self._each_its_own(names), deadline)
 
     def finish_mixture(
         self,
@@ -293,18 +273,9 @@ class Backbone:
         Raises ConfigError for an adapter that changes one of the layers that are done.
         """
         self._check_above(adapters, states.layers)
-        if len(weights) != len(states.rows):
-            raise ConfigError(f"{len(weights)} rows of weights for {len(states.rows)} texts")
-        shares = torch.from_numpy(np.asarray(weights, dtype=np.float32))
-        vectors = np.zeros((len(states.rows), self._identity.dimension), dtype=np.float32)
-        for batch in self._batches([len(row) for row in states.rows]):
-            if deadline is not None:
-                deadline.check("encoding")
-            padded, mask = pad_states([states.rows[i] for i in batch])
-            with torch.inference_mode(), self._bank.mixtures(adapters, shares[batch]):
-                upper = self._split.upper(padded, mask, states.layers)
-                vectors[batch] = self._sentence_vectors(upper, mask)
-        return vectors
+        through = self._mixed(adapters, weights, len(states.rows))
+        upper = partial(self._upper, layers=states.layers)
+        return self._embed(states.rows, upper, through, deadline)
 
     @property
     def routing_layers(self) -> int:
@@ -353,6 +324,51 @@ class Backbone:
             return_token_type_ids=False,
         )["input_ids"]
         return ids
+
+    def _embed(
+        self,
+        rows: Sequence[_Row],
+        states: Callable[[list[_Row]], tuple[Tensor, Tensor]],
+        through: _Through,
+        deadline: Deadline | None,
+        progress: Progress | None = None,
+        into: FloatArray | None = None,
+    ) -> FloatArray:
+        """Unit vectors [n, d] of n rows, batch by batch, written to `into` where it is given.
+
+        `states` makes a batch's rows into last hidden states and their mask.
+        """
+        if into is None:
+            into = np.zeros((len(rows), self._identity.dimension), dtype=np.float32)
+        for batch in self._batches([len(row) for row in rows]):
+            if deadline is not None:
+                deadline.check("encoding")
+            with torch.inference_mode(), through(batch):
+                into[batch] = self._sentence_vectors(*states([rows[i] for i in batch]))
+            if progress is not None:
+                progress(len(batch))
+        return into
+
+    def _each_its_own(self, names: Sequence[str | None]) -> _Through:
+        """Row i through adapter names[i]."""
+        return lambda batch: self._bank.rows([names[i] for i in batch])
+
+    def _mixed(self, adapters: Sequence[str], weights: FloatArray, n: int) -> _Through:
+        """Row i of n through the adapters in the shares weights[i]."""
+        if len(weights) != n:
+            raise ConfigError(f"{len(weights)} rows of weights for {n} texts")
+        shares = torch.from_numpy(np.asarray(weights, dtype=np.float32))
+        return lambda batch: self._bank.mixtures(adapters, shares[batch])
+
+    def _whole(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Last hidden states [n, length, d] of token ids, and their mask [n, length]."""
+        inputs = pad(ids, self._pad_id)
+        return self.forward(inputs), inputs["attention_mask"]
+
+    def _upper(self, rows: Sequence[Tensor], layers: int) -> tuple[Tensor, Tensor]:
+        """The same of what the first `layers` layers gave for each text."""
+        padded, mask = pad_states(rows)
+        return self.forward_upper(padded, mask, layers), mask
 
     def _sentence_vectors(self, states: Tensor, mask: Tensor) -> FloatArray:
         found: FloatArray = self._pooled(states, mask).cpu().numpy()
@@ -420,8 +436,7 @@ class Backbone:
 
     def sentence_vectors_upper(self, rows: Sequence[Tensor], layers: int) -> Tensor:
         """The same from the states that the first `layers` layers gave for each text."""
-        padded, mask = pad_states(rows)
-        return self._pooled(self.forward_upper(padded, mask, layers), mask)
+        return self._pooled(*self._upper(rows, layers))
 
     def forward_upper(self, states: Tensor, mask: Tensor, layers: int) -> Tensor:
         """The same from the states [n, length, d] that the first `layers` layers gave."""
