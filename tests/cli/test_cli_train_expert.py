@@ -17,7 +17,7 @@ from command_line import invoke, start
 from domains import COLOURS, make_queries
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
-from pointsman.cli.train_expert import RecipeName
+from pointsman.cli.options import RecipeName
 from pointsman.data.beir import write_beir
 from pointsman.data.splits import without
 from pointsman.route.collection import Judged

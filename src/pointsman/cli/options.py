@@ -17,6 +17,13 @@ class Mode(StrEnum):
     bm25 = "bm25"
 
 
+class RecipeName(StrEnum):
+    """How query experts are trained."""
+
+    ours = "ours"
+    paper = "paper"
+
+
 Space = Annotated[
     Path, typer.Argument(metavar="SPACE", help="The workspace, a directory.", show_default=False)
 ]

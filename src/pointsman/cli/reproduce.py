@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pointsman.cli.measuring import run_experiment
-from pointsman.cli.options import BackboneName, Json, Seed
+from pointsman.cli.options import BackboneName, Json, RecipeName, Seed
 from pointsman.cli.places import cache_directory
 from pointsman.cli.training import LOG_EVERY
 
@@ -30,13 +29,6 @@ app = typer.Typer(
 )
 
 
-class ExpertRecipe(StrEnum):
-    """How the experts are trained."""
-
-    ours = "ours"
-    paper = "paper"
-
-
 @app.callback()
 def reproduce() -> None:
     """Make the papers' tables again, with their rivals, controls and bounds, and ours."""
@@ -47,8 +39,8 @@ def routing(
     context: typer.Context,
     data: Annotated[Path, typer.Option(metavar="DIR", help="The test bed.", show_default=False)],
     recipe: Annotated[
-        ExpertRecipe, typer.Option(help="How the experts are trained.")
-    ] = ExpertRecipe.ours,
+        RecipeName, typer.Option(help="How the experts are trained.")
+    ] = RecipeName.ours,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="At most N queries a part.", show_default=False),

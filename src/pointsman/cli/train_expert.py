@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pointsman.cli.options import BackboneName, Fresh, Json, RunFolder
+from pointsman.cli.options import BackboneName, Fresh, Json, RecipeName, RunFolder
 from pointsman.cli.output import Output, duration
 from pointsman.cli.places import cache_directory
 from pointsman.cli.training import (
@@ -33,13 +32,6 @@ Examples:
 
 An expert at my-space/specialists/NAME is used from then on.
 """
-
-
-class RecipeName(StrEnum):
-    """How an expert is trained."""
-
-    ours = "ours"
-    paper = "paper"
 
 
 def expert(
