@@ -20,12 +20,12 @@ from sentence_transformers.sentence_transformer.evaluation import (
 from sentence_transformers.util import cos_sim, pairwise_cos_sim
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.errors import ConfigError, InputError, PointsmanError
+from pointsman.errors import BackboneMismatchError, ConfigError, InputError, PointsmanError
 from pointsman.integrations.sentence_encoder import SentenceEncoder
 from pointsman.route.plain import BaseRouter
 from pointsman.types import FloatArray
 from spaces import make_space, open_space, write_notes
-from tiny import WIDTH, write_sentence_transformer
+from tiny import WIDTH, write_sentence_transformer, write_tiny
 
 PROMPTS = {"query": "what is ", "document": "the answer ", "pairs": "here comes "}
 
@@ -218,6 +218,28 @@ def test_a_workspaces_encoder_scores_as_its_search_does(
     documents = encoder.encode_document([hit.passage.content for hit in hits])
     expected = [hit.score for hit in hits]
     assert encoder.similarity(query, documents)[0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_workspaces_encoder_needs_no_reader(
+    tmp_path: Path, backbone: Backbone, tiny_folder: Path
+) -> None:
+    make_space(tmp_path / "space", backbone, tiny_folder).close()
+    with open_space(tmp_path / "space", backbone, read__reader="gone") as space:
+        encoder = SentenceEncoder.from_workspace(space)
+        assert encoder.router is space.router
+
+
+def test_a_workspace_whose_index_another_encoder_made(
+    tmp_path: Path, backbone: Backbone, tiny_folder: Path
+) -> None:
+    with make_space(tmp_path / "space", backbone, tiny_folder) as space:
+        space.index([write_notes(tmp_path / "notes")])
+    other = Backbone.load(write_tiny(tmp_path / "other", seed=1), device="cpu", dtype="fp32")
+    with (
+        open_space(tmp_path / "space", other) as changed,
+        pytest.raises(BackboneMismatchError, match=r"tiny \(weights .*other \(weights "),
+    ):
+        SentenceEncoder.from_workspace(changed)
 
 
 # --- what it refuses

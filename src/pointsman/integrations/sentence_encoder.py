@@ -70,8 +70,12 @@ class SentenceEncoder:
 
     @classmethod
     def from_workspace(cls, space: Workspace) -> SentenceEncoder:
-        """The encoder and the router with which a workspace searches its index."""
-        return cls(space.backbone, space.pipeline.router)
+        """The encoder and the router with which a workspace searches its index.
+
+        Raises BackboneMismatchError where the index was made by another encoder.
+        """
+        space.store.check_backbone(space.backbone.identity)
+        return cls(space.backbone, space.router)
 
     def encode(
         self,
