@@ -62,6 +62,7 @@ def test_base_vectors_are_the_same_whether_features_were_looked_at(tiny: Backbon
     plain, looked_at = EncodedQueries(TEXTS, tiny), EncodedQueries(TEXTS, tiny)
     assert looked_at.features.shape == (4, tiny.shape.width)
     assert looked_at.vectors == pytest.approx(plain.vectors, abs=1e-5)
+    assert (plain.begun, looked_at.begun) == (False, True)
 
 
 def routing(weights: list[list[float]], names: tuple[str, ...]) -> Routing:

@@ -30,24 +30,33 @@ class EncodedQueries:
     @cached_property
     def vectors(self) -> FloatArray:
         """Unit vectors of the frozen base [n, d]."""
-        if "states" in self.__dict__ and isinstance(self._encoder, Backbone):
-            return self._encoder.finish(self.states, deadline=self._deadline)
+        if self.begun:
+            return self.backbone.finish(self.states, deadline=self._deadline)
         return self._encoder.encode(self.texts, prompt="query", deadline=self._deadline)
 
     @cached_property
     def features(self) -> FloatArray:
         """What the lower layers tell of each text [n, width]; see `Backbone.features`."""
-        return self._backbone().features(self.states)
+        return self.backbone.features(self.states)
 
     @cached_property
     def states(self) -> EarlyStates:
         """What the layers below every expert gave."""
-        backbone = self._backbone()
-        return backbone.begin(
-            self.texts, layers=backbone.routing_layers, prompt="query", deadline=self._deadline
+        return self.backbone.begin(
+            self.texts,
+            layers=self.backbone.routing_layers,
+            prompt="query",
+            deadline=self._deadline,
         )
 
-    def _backbone(self) -> Backbone:
+    @property
+    def begun(self) -> bool:
+        """Whether the lower layers have been run, so that `states` cost nothing."""
+        return "states" in self.__dict__
+
+    @property
+    def backbone(self) -> Backbone:
+        """The encoder, whose layers can be run apart. Raises ConfigError for one that shows none."""
         if not isinstance(self._encoder, Backbone):
             raise ConfigError(
                 f"{type(self._encoder).__name__} shows no states of its lower layers; "
@@ -67,13 +76,11 @@ def routed_vectors(
     """
     names, shares = routing.experts[1:], routing.weights[:, 1:]
     used = np.flatnonzero(shares.any(axis=0))
-    if isinstance(queries, EncodedQueries) and "states" in queries.__dict__:
-        backbone = queries._backbone()
+    if isinstance(queries, EncodedQueries) and queries.begun:
+        backbone, states = queries.backbone, queries.states
         chosen = [names[j] for j in used.tolist()]
-        if all(backbone.lowest_layer(name) >= queries.states.layers for name in chosen):
-            return backbone.finish_mixture(
-                queries.states, chosen, shares[:, used], deadline=deadline
-            )
+        if all(backbone.lowest_layer(name) >= states.layers for name in chosen):
+            return backbone.finish_mixture(states, chosen, shares[:, used], deadline=deadline)
     return _mixed_vectors(encoder, queries, routing, deadline)
 
 
