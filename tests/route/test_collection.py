@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,6 +83,17 @@ def test_unknown_ids_are_named() -> None:
         judged_queries(queries, {"1": {"x": 1}}, DOCUMENTS)
     with pytest.raises(InputError, match="1 judged queries are unknown, such as '9'"):
         judged_queries(queries, {"9": {"a": 1}}, DOCUMENTS)
+
+
+def test_the_digest_is_of_ids_and_vectors_and_computed_once() -> None:
+    vectors = unit([1, 0], [0, 1])
+    documents = Documents(("a", "b"), vectors)
+    assert documents.digest() == hashlib.sha256(b"a\nb" + vectors.tobytes()).hexdigest()
+    assert documents.digest() is documents.digest()
+    # The same numbers from another layout of memory are the same documents.
+    assert Documents(("a", "b"), np.asfortranarray(vectors)).digest() == documents.digest()
+    assert Documents(("a", "c"), vectors).digest() != documents.digest()
+    assert Documents(("a", "b"), vectors[::-1]).digest() != documents.digest()
 
 
 def test_as_many_vectors_as_documents() -> None:

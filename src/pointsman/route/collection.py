@@ -46,16 +46,22 @@ class Documents:
         """Where each document stands."""
         return {id: row for row, id in enumerate(self.ids)}
 
-    def nearest(self, queries: FloatArray, k: int) -> npt.NDArray[np.int64]:
-        """The rows [n, k] of the k most similar documents, best first, by exact search."""
+    def search(self, queries: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """The rows [n, k] of the k most similar documents, best first, and their dot products [n, k]."""
         k = min(k, len(self))
         documents = torch.from_numpy(self.vectors)
         found = np.empty((len(queries), k), dtype=np.int64)
+        products = np.empty((len(queries), k), dtype=np.float32)
         step = max(1, _AT_ONCE // max(1, len(self)))
         for start in range(0, len(queries), step):
-            block = torch.from_numpy(queries[start : start + step])
-            found[start : start + step] = (block @ documents.T).topk(k).indices.numpy()
-        return found
+            block = slice(start, start + step)
+            best = (torch.from_numpy(queries[block]) @ documents.T).topk(k)
+            found[block], products[block] = best.indices.numpy(), best.values.numpy()
+        return found, products
+
+    def nearest(self, queries: FloatArray, k: int) -> npt.NDArray[np.int64]:
+        """The rows [n, k] of the k most similar documents, best first, by exact search."""
+        return self.search(queries, k)[0]
 
     def run(self, judged: Sequence[Judged], queries: FloatArray, k: int = 10) -> Run:
         """The ranking of the k nearest documents of each query, whose vectors are `queries` [n, d]."""
@@ -66,7 +72,11 @@ class Documents:
         }
 
     def digest(self) -> str:
-        """A hash of the ids and vectors."""
+        """A hash of the ids and vectors, computed once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return hashlib.sha256(
             "\n".join(self.ids).encode() + np.ascontiguousarray(self.vectors).tobytes()
         ).hexdigest()
