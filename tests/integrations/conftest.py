@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from greek import COLOURS, GREEK, Collection, WordRouter
+from greek import Collection, WordRouter
 
+from domains import COLOURS, LETTERS
 from pointsman.backbone.encoder import Backbone
 from pointsman.integrations.sentence_encoder import SentenceEncoder
 from pointsman.types import FloatArray
@@ -17,16 +18,16 @@ from tiny import write_tiny
 
 @pytest.fixture(scope="session")
 def collection() -> Collection:
-    """24 documents of which some have a title, 18 queries with one or two relevant documents."""
+    """16 documents of which some have a title, 12 queries with one or two relevant documents."""
     made = Collection()
-    for i, word in enumerate(GREEK):
-        follower, colour = GREEK[(i + 1) % len(GREEK)], COLOURS[i % len(COLOURS)]
-        made.corpus[f"o{i}"] = {"title": word, "text": f"after {word} comes {follower}"}
-        made.corpus[f"c{i}"] = {"title": "", "text": f"the colour of {word} is {colour}"}
-        made.queries[f"q{i}"] = f"what follows {word}?"
-        made.qrels[f"q{i}"] = {f"o{i}": 1, f"o{(i + 1) % len(GREEK)}": 1}
+    for i, (letter, colour) in enumerate(zip(LETTERS, COLOURS, strict=True)):
+        after = (i + 1) % len(LETTERS)
+        made.corpus[f"o{i}"] = {"title": letter, "text": f"after {letter} comes {LETTERS[after]}"}
+        made.corpus[f"c{i}"] = {"title": "", "text": f"the colour of {letter} is {colour}"}
+        made.queries[f"q{i}"] = f"what follows {letter}?"
+        made.qrels[f"q{i}"] = {f"o{i}": 1, f"o{after}": 1}
         if i % 2:
-            made.queries[f"r{i}"] = f"what is the colour of {word}?"
+            made.queries[f"r{i}"] = f"what is the colour of {letter}?"
             made.qrels[f"r{i}"] = {f"c{i}": 1}
     return made
 

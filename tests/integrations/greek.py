@@ -10,22 +10,6 @@ from pointsman.evaluate.retrieval import evaluate_run
 from pointsman.protocols import Queries
 from pointsman.types import FloatArray, Routing
 
-GREEK = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-]
-COLOURS = ["red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "silver"]
-
 
 class WordRouter:
     """Questions about colours go to one expert, about order to base and the other one mixed."""
