@@ -119,7 +119,7 @@ def test_written_values_are_read_back(file: Path) -> None:
             "read.min_confidence": 0,
             "route.router": "base",
             "route.experts": ["law", "null", "7"],
-            "route.whitening": 0,
+            "route.whitening": None,
         },
         {},
     )

@@ -71,13 +71,14 @@ class ReadSettings(_Section):
 class RouteSettings(_Section):
     """Which query experts embed a question. `experts` None: all that there are.
 
-    `whitening` is the strength by which queries are fitted to the collection, 0 for not at all; 0.15 is
-    what dense search gains most by (0 until hybrid search has been measured with it).
+    `whitening` is the strength by which queries are fitted to the collection, 0 for not at all. None:
+    what dev gains most by, which is 0.15 where vectors alone are searched, and nothing in hybrid search
+    (docs/routing.md).
     """
 
     router: Literal["mixture", "base"] = "mixture"
     experts: list[str] | None = None
-    whitening: float = Field(0.0, ge=0, le=1)
+    whitening: float | None = Field(None, ge=0, le=1)
 
 
 class Settings(_Section):

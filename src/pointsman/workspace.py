@@ -254,10 +254,12 @@ class Workspace:
 
     @cached_property
     def query_fit(self) -> QueryFit | None:
-        """Fits query vectors to the index; None where the settings want no whitening."""
-        from pointsman.route.whitening import Whitening
+        """Fits query vectors to the index; None where they are searched with as they are."""
+        from pointsman.route.whitening import STRENGTH, Whitening
 
         strength = self.settings.route.whitening
+        if strength is None:
+            strength = STRENGTH if self.settings.search.mode == "dense" else 0.0
         return Whitening(self.store.vectors, strength) if strength else None
 
     @cached_property

@@ -98,7 +98,8 @@ def test_a_batch_of_one_adapter(
         bank.add(other, adapter)
     with bank.rows([name] * ROWS):
         found = states(base)
-    assert torch.allclose(found[MASK.bool()], pefts[name][1][MASK.bool()], atol=1e-5)
+    # Three in a million of the largest value; the order of summation differs between processors.
+    assert torch.allclose(found[MASK.bool()], pefts[name][1][MASK.bool()], atol=5e-5)
 
 
 def random_lora(base: Any, layers: list[str], rank: int, seed: int) -> LoraAdapter:

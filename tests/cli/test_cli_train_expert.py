@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from command_line import invoke, start
@@ -18,11 +19,13 @@ from domains import COLOURS, make_queries
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
 from pointsman.cli.options import RecipeName
+from pointsman.cli.train_expert import NegativesName
 from pointsman.data.beir import write_beir
 from pointsman.data.splits import without
 from pointsman.route.collection import Judged
 from pointsman.route.expert import domain_of, load_expert
 from pointsman.route.recipe import RECIPES
+from pointsman.route.task import Negatives
 from pointsman.types import Document, Query
 
 FAST = ["--epochs", "25", "--learning-rate", "0.01"]
@@ -283,6 +286,17 @@ def test_ctrl_c_leaves_a_checkpoint(words: list[str], tmp_path: Path) -> None:
     assert refused.exit_code == 4
     assert "another epochs" in refused.stderr
     assert invoke(*other, "--fresh", env=cache).exit_code == 0
+
+
+def test_the_kind_of_negatives_can_be_named(words: list[str], tmp_path: Path) -> None:
+    made = train(words, tmp_path / "cache", *FAST, "--negatives", "mined")
+    assert made["negatives"] == "mined"
+    recipe = load_specialist(tmp_path / "experts" / "law", "encoder").training["recipe"]
+    assert recipe["negatives"] == ["mined"]
+
+
+def test_the_kinds_of_negatives_are_those_that_there_are() -> None:
+    assert {kind.value for kind in NegativesName} == set(get_args(Negatives))
 
 
 def test_the_recipes_are_those_that_there_are() -> None:

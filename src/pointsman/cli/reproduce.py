@@ -41,6 +41,13 @@ def routing(
     recipe: Annotated[
         RecipeName, typer.Option(help="How the experts are trained.")
     ] = RecipeName.ours,
+    studies: Annotated[
+        bool,
+        typer.Option(
+            "--studies/--no-studies",
+            help="With those that train more experts: a second seed, growing training sets, the context encoder.",
+        ),
+    ] = True,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="At most N queries a part.", show_default=False),
@@ -73,7 +80,15 @@ def routing(
         # On a CPU the backward pass of fused attention takes longer than the rest of a step.
         base = Backbone.load(backbone, attention="eager")
         return run_routing(
-            data, base, folder, recipe=RECIPES[recipe.value], limit=limit, seed=seed, show=show
+            data,
+            base,
+            folder,
+            recipe=RECIPES[recipe.value],
+            limit=limit,
+            seed=seed,
+            studies=studies,
+            draw=out,
+            show=show,
         )
 
     run_experiment(context, data, measure, seed, out, json, every=LOG_EVERY)

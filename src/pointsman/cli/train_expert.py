@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,15 @@ An expert at my-space/specialists/NAME is used from then on.
 """
 
 
+class NegativesName(StrEnum):
+    """What an expert's queries are told apart from; see `route.task.ExpertTask`."""
+
+    judged = "judged"
+    all = "all"
+    mined = "mined"
+    batch = "batch"
+
+
 def expert(
     context: typer.Context,
     name: Annotated[
@@ -52,6 +62,14 @@ def expert(
     recipe: Annotated[
         RecipeName, typer.Option(metavar="NAME", help="ours, or paper: RouterRetriever's own.")
     ] = RecipeName.ours,
+    negatives: Annotated[
+        NegativesName | None,
+        typer.Option(
+            metavar="KIND",
+            help="judged, all, mined or batch. By default ours tries judged and all, and dev decides.",
+            show_default=False,
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="By default the recipe's.", show_default=False),
@@ -105,8 +123,7 @@ def expert(
     with output.working("loading the encoder", every=LOG_EVERY) as working:
         # On a CPU gradients take longer through the fused attention than through all the rest.
         base = Backbone.load(backbone, attention="eager")
-        bf16 = str(base.dtype) != "torch.float32"
-        chosen = _with(RECIPES[recipe.value], epochs, learning_rate, seed, bf16)
+        chosen = _with(RECIPES[recipe.value], negatives, epochs, learning_rate, seed)
         source = read_data(
             data,
             base,
@@ -169,10 +186,16 @@ def expert(
 
 
 def _with(
-    recipe: Recipe, epochs: int | None, learning_rate: float | None, seed: int, bf16: bool
+    recipe: Recipe,
+    negatives: NegativesName | None,
+    epochs: int | None,
+    learning_rate: float | None,
+    seed: int,
 ) -> Recipe:
     """The recipe with what was asked for; a number of epochs stands in for its number of steps."""
-    plan = replace(recipe.plan, seed=seed, bf16=bf16)
+    plan = replace(recipe.plan, seed=seed)
+    if negatives is not None:
+        recipe = replace(recipe, negatives=(negatives.value,))
     if learning_rate is not None:
         plan = replace(plan, learning_rate=learning_rate)
     if epochs is None:

@@ -1,7 +1,7 @@
 """How well a query fits each expert's domain: Gaussians with one covariance over query features.
 
-A domain is the mean and covariance of its training queries' features (or any vectors). The domains' covariances
-are pooled, as in linear discriminant analysis (Fisher 1936; Hastie et al. 2009, section 4.3), so
+A domain is the mean and covariance of its training queries' features. The domains' covariances are
+pooled, as in linear discriminant analysis (Fisher 1936; Hastie et al. 2009, section 4.3), so
 that a new domain needs its own two moments and no training. The squared Mahalanobis distance to
 the nearest domain says whether a query is like anything that an expert was trained on (Lee et al.,
 arXiv 1807.03888). n queries, e domains, d dimensions.
@@ -48,7 +48,7 @@ class Familiarity:
     """Squared Mahalanobis distances to several domains under their pooled covariance.
 
     `shrinkage` is the share of the pooled covariance that is replaced by its mean variance in every
-    direction, so that few queries, or one domain alone, still give a distance.
+    direction, so that few queries, or one domain alone, still give a distance. `width` is d.
     """
 
     def __init__(self, domains: Sequence[Domain], shrinkage: float = 0.1) -> None:
@@ -63,7 +63,7 @@ class Familiarity:
         variance = np.trace(pooled) / width or 1.0 / width
         pooled = (1 - shrinkage) * pooled + shrinkage * variance * np.eye(width)
         self._precision: _Matrix = np.linalg.inv(pooled)
-        self._width = width
+        self.width = width
 
     def distances(self, vectors: FloatArray) -> npt.NDArray[np.float64]:
         """(x - μ_j)ᵀ Σ⁻¹ (x - μ_j) / d [n, e]; about 1 for a query of the domain itself."""
@@ -75,7 +75,7 @@ class Familiarity:
             - 2 * projected @ self._means.T
             + (of_means * self._means).sum(axis=1)[None]
         )
-        return np.asarray(np.maximum(squared, 0.0) / self._width)
+        return np.asarray(np.maximum(squared, 0.0) / self.width)
 
 
 def posterior(distances: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:

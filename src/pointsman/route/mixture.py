@@ -64,10 +64,9 @@ class MixtureRouter(VectorRouter):
         settings = self.settings
         experts = len(self.experts) - 1
         distances = -scores[:, 1:].astype(np.float64)
-        width = len(next(iter(self._domains.values())).mean)
         nearest = distances.min(axis=1, keepdims=True)
         familiar = _sigmoid((settings.threshold - nearest) / settings.softness)
-        own = (1 - settings.base) * posterior(distances, width)
+        own = (1 - settings.base) * posterior(distances, self._familiarity.width)
         alike = 1.0 / (settings.base_experts + experts)
         weights = np.empty(scores.shape)
         weights[:, :1] = familiar * settings.base
@@ -86,6 +85,6 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _pruned(weights: np.ndarray) -> FloatArray:
-    """Without what is too little to change a ranking: every expert with weight costs a pass."""
+    """Without what is too little to change a ranking, so that a trace names those that do."""
     kept = np.where(weights < 0.02, 0.0, weights)
     return np.asarray(kept / kept.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -16,16 +16,19 @@ import numpy as np
 from pointsman.errors import ConfigError
 from pointsman.types import FloatArray
 
+STRENGTH = 0.15
+"""What dev gains most by where vectors alone are searched (docs/routing.md)."""
+
 # Documents that a covariance is estimated from; more change its entries by less than a percent.
 _ENOUGH = 100_000
 
 
-def whitening(documents: FloatArray, strength: float = 0.15, floor: float = 0.1) -> FloatArray:
+def whitening(documents: FloatArray, strength: float = STRENGTH, floor: float = 0.1) -> FloatArray:
     """The matrix [d, d] that queries [n, d] are multiplied by: (C / c + floor · I)^-strength.
 
     C is the covariance of `documents` [m, d] and c its mean eigenvalue; `floor` bounds what is made
     of directions in which documents hardly differ. A collection of one document, or of equal ones,
-    gives the identity. The strength was chosen on the dev parts of the test bed.
+    gives the identity.
     """
     if not 0 <= strength <= 1:
         raise ConfigError(f"the strength of whitening lies between 0 and 1, not {strength}")

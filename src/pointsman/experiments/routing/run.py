@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
@@ -45,7 +46,6 @@ from pointsman.route.mixture import MixtureRouter
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import OURS, Recipe
 from pointsman.route.utility import MEASURE
-from pointsman.types import FloatArray
 
 # In how many orders experts are added one by one.
 ORDERS = 3
@@ -208,8 +208,8 @@ def _hybrid(rows: Sequence[Row], bed: Bed) -> list[Measured]:
 
 def _draw(
     bed: Bed,
-    shares: Mapping[str, FloatArray],
-    oracle: Mapping[str, FloatArray],
+    shares: Mapping[str, npt.NDArray[np.floating]],
+    oracle: Mapping[str, npt.NDArray[np.floating]],
     grown: Table,
     seed: int,
     draw: Path,

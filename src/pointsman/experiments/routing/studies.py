@@ -89,10 +89,10 @@ def asked_before(
         before = np.array([any(id in asked for id in query.relevant) for query in view.judged])
         own = known.names.index(name)
         line: list[Cell] = [name]
-        for part in (before, ~before):
-            line.append(int(part.sum()))
+        for these in (before, ~before):
+            line.append(int(these.sum()))
             line += [
-                float(view.utilities[part, expert].mean()) if part.any() else None
+                float(view.utilities[these, expert].mean()) if these.any() else None
                 for expert in (0, own)
             ]
         cells.append(line)
