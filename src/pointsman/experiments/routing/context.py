@@ -27,7 +27,7 @@ from pointsman.evaluate.significance import bootstrap_interval, paired_randomisa
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.experiments.routing.experts import BedExpert, _kept
+from pointsman.experiments.routing.experts import BedExpert, kept_expert
 from pointsman.experiments.routing.views import View, Views
 from pointsman.route.collection import Documents, Judged
 from pointsman.route.expert import Expert, domain_of, save_expert
@@ -182,7 +182,7 @@ def trained(
     digest = identity(data, recipe, backbone)
     place = folder / f"{each.name}-context-{side}-{steps}-{digest}"
     try:
-        return _kept(each.name, place)
+        return kept_expert(each.name, place)
     except SpecialistError:  # not there yet, or not whole
         data.check()
     task = _task(data, _texts(each), side, backbone, recipe)
@@ -206,7 +206,7 @@ def trained(
         numbers={"dev": {"measure": MEASURE, "best": outcome.best}},
         card=f"# {each.name}\n",
     )
-    return _kept(each.name, place)
+    return kept_expert(each.name, place)
 
 
 def reencoded(

@@ -66,14 +66,14 @@ def _trained(
 ) -> Trained:
     train = each.parts["train"]
     folds = two_folds(len(train), recipe.plan.seed)
-    whole = _expert(each, train, None, backbone, recipe, folder, show)
+    whole = trained_expert(each, train, None, backbone, recipe, folder, show)
     # What dev decided for the whole holds for its halves, which only have to be like it.
     smallest = int(np.bincount(folds).min())
     recipe = replace(
         recipe, negatives=(whole.negatives,), batch_size=min(recipe.batch_size, smallest)
     )
     halves = [
-        _expert(
+        trained_expert(
             each,
             [query for query, fold in zip(train, folds, strict=True) if fold != f],
             f,
@@ -87,7 +87,7 @@ def _trained(
     return Trained(whole, (halves[0], halves[1]), folds)
 
 
-def _expert(
+def trained_expert(
     each: RoutingSet,
     train: Sequence[Judged],
     fold: int | None,
@@ -101,13 +101,13 @@ def _expert(
         [each.name, "whole" if fold is None else f"fold{fold}", identity(data, recipe, backbone)]
     )
     try:
-        return _kept(each.name, place)
+        return kept_expert(each.name, place)
     except SpecialistError:  # not there yet, or not whole
         _train(each.name, data, fold, backbone, recipe, place, show)
-        return _kept(each.name, place)
+        return kept_expert(each.name, place)
 
 
-def _kept(name: str, place: Path) -> BedExpert:
+def kept_expert(name: str, place: Path) -> BedExpert:
     """An expert as it comes back from the disk, in halves: what is measured is what is kept."""
     specialist = load_specialist(place)
     expert = expert_of(specialist)
@@ -178,7 +178,7 @@ def union_of(
     digest = hashlib.sha256(repr([identity(each, recipe, backbone) for each in data]).encode())
     place = folder / f"union-{steps}-{digest.hexdigest()[:12]}"
     try:
-        return _kept("union", place)
+        return kept_expert("union", place)
     except SpecialistError:
         adapter, outcome = train_union(
             backbone,
@@ -202,4 +202,4 @@ def union_of(
             numbers={"dev": {"measure": recipe.plan.measure, "best": outcome.best}},
             card="# union\n",
         )
-        return _kept("union", place)
+        return kept_expert("union", place)

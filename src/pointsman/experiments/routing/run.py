@@ -238,7 +238,10 @@ def _studies(
     """Those that train: a second seed, growing training sets, and the context encoder."""
     seen, unseen = bed.seen, bed.unseen
     known = (bed.sets, bed.test, bed.views, bed.backbone)
-    again = seeds(*known, recipe, folder, show, seen=seen, unseen=unseen, seed=seed + 1)
+    kinds = {name: each.whole.negatives for name, each in bed.trained.items()}
+    again = seeds(
+        *known, recipe, folder, show, seen=seen, unseen=unseen, seed=seed + 1, negatives=kinds
+    )
     names = [name for name in SIZED_SETS if name in seen]
     # One kind of negatives, that sizes be compared and nothing else.
     plain = replace(recipe, negatives=recipe.negatives[:1])

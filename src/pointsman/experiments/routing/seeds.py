@@ -20,11 +20,12 @@ from pointsman.evaluate.significance import macro_interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.experiments.routing.experts import BedExpert, _expert
+from pointsman.experiments.routing.experts import BedExpert, trained_expert
 from pointsman.experiments.routing.rows import dataset_oracle
 from pointsman.experiments.routing.views import View, Views
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import Recipe
+from pointsman.route.task import Negatives
 from pointsman.route.utility import MEASURE
 
 _Scores = npt.NDArray[np.float64]
@@ -40,16 +41,25 @@ def second_seed(
     folder: Path,
     show: Show,
     seed: int,
+    negatives: Mapping[str, Negatives] | None = None,
 ) -> dict[str, BedExpert]:
     """Every set's whole expert by the recipe with another seed, from `folder` or trained anew.
 
+    `negatives` are those that dev chose with the first seed, by set: what differs is the seed alone.
     Raises ConfigError where the seed is the recipe's own.
     """
     if seed == recipe.plan.seed:
         raise ConfigError(f"the second seed has to be another one than {seed}")
     recipe = replace(recipe, plan=replace(recipe.plan, seed=seed))
+    chosen = {name: (kind,) for name, kind in (negatives or {}).items()}
+    recipes = {
+        each.name: replace(recipe, negatives=chosen.get(each.name, recipe.negatives))
+        for each in sets
+    }
     return {
-        each.name: _expert(each, each.parts["train"], None, backbone, recipe, folder, show)
+        each.name: trained_expert(
+            each, each.parts["train"], None, backbone, recipes[each.name], folder, show
+        )
         for each in sets
     }
 
@@ -74,10 +84,11 @@ def seeds(
     seen: Sequence[str],
     unseen: Sequence[str],
     seed: int,
+    negatives: Mapping[str, Negatives] | None = None,
 ) -> Table:
     """The whole study: `test` holds the views of the recipe's own seed, `seed` is the second one."""
     learned = [sets[name] for name in views.experts]
-    experts = second_seed(learned, backbone, recipe, folder, show, seed)
+    experts = second_seed(learned, backbone, recipe, folder, show, seed, negatives)
     other = {name: under(experts, sets[name], "test", view, views) for name, view in test.items()}
     return seeds_table(test, other, views.experts, seen, unseen)
 

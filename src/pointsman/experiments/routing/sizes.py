@@ -14,7 +14,7 @@ from pointsman.evaluate.significance import Interval, macro_interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.experiments.routing.experts import _expert
+from pointsman.experiments.routing.experts import trained_expert
 from pointsman.experiments.routing.tables import Scores
 from pointsman.experiments.routing.views import View, Views
 from pointsman.route.collection import Judged
@@ -76,7 +76,7 @@ def training_sizes(
     for name in names:
         found.append(sized(name, 0, base, base, seen, unseen))
         for train in nested(sets[name].parts["train"], sizes, recipe.plan.seed):
-            expert = _expert(
+            expert = trained_expert(
                 sets[name],
                 train,
                 None,
