@@ -96,6 +96,7 @@ def trained_expert(
     folder: Path,
     show: Show,
 ) -> BedExpert:
+    """A set's expert from these training queries, from `folder` or trained; `fold` names a half."""
     data = Data(each.documents, list(train), list(each.parts["dev"]))
     place = folder / "-".join(
         [each.name, "whole" if fold is None else f"fold{fold}", identity(data, recipe, backbone)]
