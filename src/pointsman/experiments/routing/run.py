@@ -106,9 +106,14 @@ def run(
     show("choosing on dev", 0, 1)
     settings, strength, choices = choose(bed.known, bed.words)
     rows = [*controls(bed.known), *paper(bed.known, seed), *ours(bed.known, settings, strength)]
-    rows.insert(
-        1, searching("one multi-task adapter", "rival", lambda view: np.asarray(multi[view.set]))
-    )
+    router = MixtureRouter(dict(bed.known.domains), settings)
+    shares = {name: router.weights(router.scores(view.features)) for name, view in bed.test.items()}
+    passed = {
+        name: bed.views.in_one_pass(bed.sets[name], "test", each[:, 1:])
+        for name, each in shares.items()
+    }
+    rows.append(searching("familiarity mixture, one pass", "ours", lambda view: passed[view.set]))
+    rows.insert(1, searching("one multi-task adapter", "rival", lambda view: multi[view.set]))
     show("routing the test queries", 0, 1)
     alone = measure(rows, bed.test)
     show("routing over the pooled collection", 0, 1)
@@ -120,8 +125,6 @@ def run(
     show("hybrid search", 0, 1)
     hybrid = _hybrid(rows, bed)
 
-    router = MixtureRouter(dict(bed.known.domains), settings)
-    shares = {name: router.weights(router.scores(view.features)) for name, view in bed.test.items()}
     oracle = {
         name: np.eye(len(bed.known.names))[best_experts(view.utilities)]
         for name, view in bed.test.items()

@@ -118,15 +118,27 @@ class Views:
         texts = [query.text for query in each.parts[part]]
         return self._encoded(f"queries-{each.name}-{part}", texts, expert)
 
-    def _encoded(self, label: str, texts: Sequence[str], expert: BedExpert) -> FloatArray:
+    def in_one_pass(
+        self, each: RoutingSet, part: str, weights: npt.NDArray[np.floating]
+    ) -> FloatArray:
+        """One part's vectors [n, d] through a mixture of the experts' changes; `weights` [n, experts]."""
+        names = [self._added(trained.whole) for trained in self._trained.values()]
+        texts = [query.text for query in each.parts[part]]
+        shares = np.asarray(weights, dtype=np.float32)
+        return self._backbone.encode_mixture(texts, names, shares, prompt="query")
+
+    def _added(self, expert: BedExpert) -> str:
         name = f"bed:{expert.set}"
         self._backbone.add_adapter(name, expert.adapter)
+        return name
+
+    def _encoded(self, label: str, texts: Sequence[str], expert: BedExpert) -> FloatArray:
         return kept_vectors(
             self._cache,
             self._backbone,
             label,
             texts,
-            adapter=name,
+            adapter=self._added(expert),
             adapter_digest=expert.digest,
             prompt="query",
         )
