@@ -16,9 +16,9 @@ from pointsman.experiments.routing.views import View
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.types import FloatArray
 
-THRESHOLDS = (0.9, 0.95, 1.0, 1.05, 1.1, 1.2)
+THRESHOLDS = (0.7, 0.8, 0.9, 1.0, 1.1)
 BASES = (0.0, 0.15, 0.3)
-BASE_EXPERTS = (1.0, 2.0, 4.0, 8.0)
+BASE_EXPERTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 STRENGTHS = (0.0, 0.1, 0.15, 0.2, 0.3)
 
 # Queries of a left-out domain that settings are compared on: enough to tell them apart.
