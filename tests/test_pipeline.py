@@ -179,7 +179,12 @@ def test_the_trace_has_six_steps(space: Workspace) -> None:
     steps = answer.trace.steps
     assert [step.stage for step in steps] == STAGES
     route, retrieve, grade, select, defer, read = steps
-    assert (route.options, route.choice) == (("base",), ("base",))
+    # Every expert is weighed, and the weights are shares.
+    assert set(route.options) == {"base", *space.experts}
+    assert sum(route.scores) == pytest.approx(1.0)
+    assert list(route.choice) == [
+        name for name, weight in zip(route.options, route.scores, strict=True) if weight > 0
+    ]
     everything = {*CORPUS, *NOTES}
     assert set(retrieve.options) == everything
     assert list(retrieve.scores) == sorted(retrieve.scores, reverse=True)
@@ -407,7 +412,8 @@ def test_queries_are_fitted_to_the_collection_before_the_search(
 
 def test_bm25_needs_no_vectors(build: Callable[..., Pipeline], backbone: Backbone) -> None:
     encoder = CountingEncoder(backbone)
-    by_words = build(encoder=encoder, settings=PipelineSettings(mode="bm25"))
+    words = PipelineSettings(mode="bm25")
+    by_words = build(encoder=encoder, router=BaseRouter(), settings=words)
     answer = by_words.ask("Sargasso honey")
     assert encoder.calls == []
     assert set(answer.trace.steps[1].options) == {"eel", "bee"}

@@ -46,6 +46,12 @@ def write_expert(folder: Path, backbone: Backbone, shift: int = 0, domain: bool 
     return folder
 
 
+@pytest.fixture(autouse=True)
+def nothing_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ships with the package changes; these tests say what there is."""
+    monkeypatch.setattr(workspaces, "SHIPPED_EXPERTS", tmp_path / "none")
+
+
 @pytest.fixture
 def own(space: Path, tmp_path: Path) -> Path:
     """A workspace of the test's own, with documents in it."""

@@ -214,8 +214,11 @@ def test_a_workspaces_encoder_scores_as_its_search_does(
         space.index([write_notes(tmp_path / "notes")])
         hits = space.search("what is the colour of alpha?", k=3)
         encoder = SentenceEncoder.from_workspace(space)
-    query = encoder.encode_query("what is the colour of alpha?")
-    documents = encoder.encode_document([hit.passage.content for hit in hits])
+        # Dense search fits queries to the collection, and so does the encoder.
+        assert encoder.query_fit is not None
+        query = encoder.encode_query("what is the colour of alpha?")
+        documents = encoder.encode_document([hit.passage.content for hit in hits])
+    assert np.linalg.norm(query) == pytest.approx(1.0, abs=1e-5)
     expected = [hit.score for hit in hits]
     assert encoder.similarity(query, documents)[0].tolist() == pytest.approx(expected, abs=1e-5)
 

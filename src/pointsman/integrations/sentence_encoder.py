@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.queries import EncodedQueries, routed_vectors
 from pointsman.errors import ConfigError, InputError
-from pointsman.protocols import Router
+from pointsman.protocols import QueryFit, Router
 from pointsman.types import FloatArray
 
 if TYPE_CHECKING:
@@ -63,19 +63,22 @@ class SentenceEncoder:
 
     similarity_fn_name = "cosine"
 
-    def __init__(self, backbone: Backbone, router: Router) -> None:
+    def __init__(
+        self, backbone: Backbone, router: Router, query_fit: QueryFit | None = None
+    ) -> None:
         self.backbone = backbone
         self.router = router
+        self.query_fit = query_fit
         self.model_card_data = Evaluations()
 
     @classmethod
     def from_workspace(cls, space: Workspace) -> SentenceEncoder:
-        """The encoder and the router with which a workspace searches its index.
+        """The encoder, the router and the query fit with which a workspace searches its index.
 
-        Raises BackboneMismatchError where the index was made by another encoder.
+        The workspace has to stay open where its queries are fitted to its documents. Raises BackboneMismatchError where the index was made by another encoder.
         """
         space.store.check_backbone(space.backbone.identity)
-        return cls(space.backbone, space.router)
+        return cls(space.backbone, space.router, space.query_fit)
 
     def encode(
         self,
@@ -194,9 +197,15 @@ class SentenceEncoder:
         for start in range(0, len(texts), _TOGETHER):
             queries = EncodedQueries(texts[start : start + _TOGETHER], self.backbone)
             rows = slice(start, start + len(queries.texts))
-            vectors[rows] = routed_vectors(self.backbone, queries, self.router.route(queries))
+            routed = routed_vectors(self.backbone, queries, self.router.route(queries))
+            vectors[rows] = routed if self.query_fit is None else self._fitted(routed)
             advance(len(queries.texts))
         return vectors
+
+    def _fitted(self, vectors: FloatArray) -> FloatArray:
+        assert self.query_fit is not None
+        fitted = self.query_fit.fit(vectors)
+        return np.asarray(fitted / np.maximum(np.linalg.norm(fitted, axis=1, keepdims=True), 1e-12))
 
     def _check_prompt(self, name: str | None) -> str:
         if name is None:
