@@ -34,6 +34,7 @@ FLOORS: list[frozenset[str]] = [
     frozenset({"backbone"}),
     frozenset({"training"}),
     STAGES,
+    frozenset({"retriever"}),
     frozenset({"pipeline"}),
     frozenset({"settings"}),
     frozenset({"workspace"}),

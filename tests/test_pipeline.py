@@ -23,15 +23,10 @@ from pointsman.errors import (
     QuestionError,
 )
 from pointsman.grade.plain import Ungraded
-from pointsman.pipeline import (
-    MAX_QUESTION,
-    Pipeline,
-    PipelineSettings,
-    check_question,
-    expected_relevance,
-)
+from pointsman.pipeline import Pipeline, PipelineSettings, expected_relevance
 from pointsman.protocols import Queries
 from pointsman.retrieve.lance import LanceIndex
+from pointsman.retriever import MAX_QUESTION, Retriever, check_question
 from pointsman.route.plain import BaseRouter
 from pointsman.select.plain import TopK
 from pointsman.trace import Cost
@@ -410,6 +405,18 @@ def test_queries_are_fitted_to_the_collection_before_the_search(
     assert fitted[0].passage.id == last
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
+def test_what_is_retrieved_is_what_is_read_from(build: Callable[..., Pipeline], mode: Any) -> None:
+    """A pipeline looks at what its retriever finds, whichever way it is asked."""
+    whole = build(settings=PipelineSettings(mode=mode, candidates=4))
+    found = whole.retriever.retrieve(QUESTIONS, 4)
+    assert whole.retrieve(QUESTIONS, 4) == found
+    for answer, hits in zip(whole.ask_many(QUESTIONS), found, strict=True):
+        retrieve = answer.trace.steps[1]
+        assert retrieve.options == tuple(hit.passage.id for hit in hits)
+        assert retrieve.scores == pytest.approx([hit.score for hit in hits], abs=1e-6)
+
+
 def test_bm25_needs_no_vectors(build: Callable[..., Pipeline], backbone: Backbone) -> None:
     encoder = CountingEncoder(backbone)
     words = PipelineSettings(mode="bm25")
@@ -603,6 +610,12 @@ def test_cancelled_in_the_middle(build: Callable[..., Pipeline], part: str, doin
 def test_settings_that_make_no_sense(given: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         PipelineSettings(**given)
+
+
+def test_a_retriever_with_a_mode_that_there_is_not(space: Workspace) -> None:
+    wrong: Any = "sparse"
+    with pytest.raises(ConfigError, match="'sparse' is unknown"):
+        Retriever(space.backbone, space.store, BaseRouter(), mode=wrong)
 
 
 def test_an_empty_index_has_no_answers(

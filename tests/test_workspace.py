@@ -380,6 +380,11 @@ def test_closing_lets_go_and_asking_opens_again(space: Workspace, notes: Path) -
     space.close()
     space.close()
     assert space.ask(QUESTION).text == first.text
+    # Dense queries are fitted to the index, which is then another object.
+    with open_space(space.path, space.backbone, search__mode="dense") as dense:
+        found = dense.search(QUESTION)
+        dense.close()
+        assert dense.search(QUESTION) == found
 
 
 def test_opened_for_reading_only(space: Workspace, notes: Path, backbone: Backbone) -> None:
@@ -486,7 +491,11 @@ def test_another_backbone_on_an_index_is_refused_and_both_are_named(
     space.close()
     other = write_tiny(tmp_path / "other-model", seed=1)
     changed = open_space(space.path, Backbone.load(other, device="cpu", dtype="fp32"))
-    for call in (lambda: changed.ask(QUESTION), lambda: changed.index([notes])):
+    for call in (
+        lambda: changed.ask(QUESTION),
+        lambda: changed.search(QUESTION),
+        lambda: changed.index([notes]),
+    ):
         refused(BackboneMismatchError, call, "tiny (weights ", "other-model (weights ")
     assert stored(changed) == before
     assert space.ask(QUESTION).text
@@ -528,6 +537,19 @@ def test_a_reader_that_is_not_there(space: Workspace, backbone: Backbone, notes:
     refused(SpecialistError, lambda: opened.ask(QUESTION), expected)
     opened = open_space(space.path, backbone, read__reader=str(notes))
     refused(SpecialistError, lambda: opened.ask(QUESTION), f"{notes}: not a specialist")
+
+
+def test_searching_needs_no_reader(space: Workspace, backbone: Backbone, notes: Path) -> None:
+    space.index([notes])
+    filtered = {"document": ["tea.txt", "bridges.md"]}
+    with open_space(space.path, backbone, read__reader="gone") as opened:
+        found = opened.search(QUESTION, 2, where=filtered)
+        assert found == space.pipeline.retrieve([QUESTION], 2, where=filtered)[0]
+        refused(SpecialistError, lambda: opened.ask(QUESTION), "no specialist 'gone'")
+        assert opened.search(QUESTION, 2, where=filtered) == found
+    with open_space(space.path, backbone) as opened:
+        opened.search(QUESTION)
+        assert "reader" not in opened.__dict__  # nor is one loaded that is there
 
 
 def test_a_reader_by_path(space: Workspace, backbone: Backbone, tmp_path: Path) -> None:

@@ -5,33 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from pointsman.backbone.queries import EncodedQueries, routed_vectors
 from pointsman.deadline import Deadline
-from pointsman.errors import ConfigError, EmptyCollectionError, QuestionError
+from pointsman.errors import ConfigError
 from pointsman.protocols import (
     Agent,
     Allocator,
     Encoder,
     Grader,
     Index,
-    Queries,
     QueryFit,
     Router,
     Selector,
 )
-from pointsman.text import scrub
+
+# The modes belong to a pipeline's settings too, and are to be had with them.
+from pointsman.retriever import MODES as MODES
+from pointsman.retriever import Mode as Mode
+from pointsman.retriever import Retriever, check_mode, check_question
 from pointsman.trace import Cost, Step, Trace, shorten
 from pointsman.types import Answer, FloatArray, Hit, Passage, Routing, Where
 
-Mode = Literal["hybrid", "dense", "bm25"]
-MODES: tuple[Mode, ...] = ("hybrid", "dense", "bm25")
-
-# An encoder sees a few hundred tokens; what is longer than this is not a question.
-MAX_QUESTION = 10_000
 # So many questions share one encode, one search and one read; more are taken in turns, so that
 # memory does not grow with their number.
 _TOGETHER = 256
@@ -46,8 +42,7 @@ class PipelineSettings:
     price: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ConfigError(f"search mode {self.mode!r} is unknown ({', '.join(MODES)})")
+        check_mode(self.mode)
         if self.candidates < 1:
             raise ConfigError(f"at least 1 passage must be retrieved, not {self.candidates}")
         if not self.price >= 0:
@@ -80,6 +75,11 @@ class Pipeline:
         self.query_fit = query_fit
         self.settings = settings or PipelineSettings()
 
+    @property
+    def retriever(self) -> Retriever:
+        """The first two stages alone, of the parts that are here now."""
+        return Retriever(self.encoder, self.index, self.router, self.query_fit, self.settings.mode)
+
     def ask(
         self, question: str, *, where: Where | None = None, deadline: Deadline | None = None
     ) -> Answer:
@@ -107,7 +107,7 @@ class Pipeline:
             raise TypeError("ask_many takes a sequence of questions, not one string")
         checked = [check_question(question) for question in questions]
         if checked:
-            self._check_filled()
+            self.retriever.check_filled()
         answers: list[Answer] = []
         for start in range(0, len(checked), _TOGETHER):
             answers += self._together(checked[start : start + _TOGETHER], where, deadline)
@@ -121,24 +121,18 @@ class Pipeline:
         where: Where | None = None,
         deadline: Deadline | None = None,
     ) -> list[list[Hit]]:
-        """The first two stages alone: route, then search. Raises what `ask_many` raises."""
-        queries = EncodedQueries([check_question(q) for q in questions], self.encoder, deadline)
-        self._check_filled()
-        return self._search(queries, self.router.route(queries), k, where, deadline)
-
-    def _check_filled(self) -> None:
-        if len(self.index) == 0:
-            raise EmptyCollectionError("the index is empty: index some documents first")
+        """The first two stages alone; see `Retriever.retrieve`."""
+        return self.retriever.retrieve(questions, k, where=where, deadline=deadline)
 
     def _together(
         self, questions: list[str], where: Where | None, deadline: Deadline | None
     ) -> list[Answer]:
+        retriever = self.retriever
         clock = _Clock(len(questions), deadline)
-        queries = EncodedQueries(questions, self.encoder, deadline)
 
-        routing = self.router.route(queries)
+        queries, routing = retriever.route(questions, deadline)
         clock.lap("routing")
-        hits = self._search(queries, routing, self.settings.candidates, where, deadline)
+        hits = retriever.search(queries, routing, self.settings.candidates, where, deadline)
         clock.lap("searching")
         found = [[hit.passage for hit in row] for row in hits]
         relevance = [
@@ -207,23 +201,6 @@ class Pipeline:
             traced.append(replace(answer, trace=Trace(steps)))
         return traced
 
-    def _search(
-        self,
-        queries: Queries,
-        routing: Routing,
-        k: int,
-        where: Where | None,
-        deadline: Deadline | None,
-    ) -> list[list[Hit]]:
-        mode = self.settings.mode
-        vectors = (
-            None if mode == "bm25" else routed_vectors(self.encoder, queries, routing, deadline)
-        )
-        if vectors is not None and self.query_fit is not None:
-            vectors = self.query_fit.fit(vectors)
-        text = None if mode == "dense" else queries.texts
-        return self.index.search(vectors, k, text, where, deadline)
-
     def _answer(
         self,
         questions: Sequence[str],
@@ -245,19 +222,6 @@ class Pipeline:
                 for i, answer in zip(mine, given, strict=True):
                     answers[i] = answer
         return answers
-
-
-def check_question(question: str) -> str:
-    """The question without outer space, safe to tokenise. Raises QuestionError."""
-    if len(question) > MAX_QUESTION:
-        raise QuestionError(
-            f"the question has {len(question):,} characters, {MAX_QUESTION:,} are the most; "
-            "ask about a part of it, or index it as a document"
-        )
-    safe = scrub(question).strip()
-    if not safe.strip("\ufffd \t\r\n"):
-        raise QuestionError("the question is empty: ask something")
-    return safe
 
 
 def expected_relevance(probabilities: FloatArray) -> FloatArray:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pointsman.protocols import QueryFit, Router
     from pointsman.read.reader import SpanReader
     from pointsman.retrieve.lance import LanceIndex
+    from pointsman.retriever import Retriever
     from pointsman.route.expert import Expert
     from pointsman.route.shelf import FoundExpert
 
@@ -263,6 +264,16 @@ class Workspace:
         return Whitening(self.store.vectors, strength) if strength else None
 
     @cached_property
+    def retriever(self) -> Retriever:
+        """The first two stages, for which no reader is loaded."""
+        from pointsman.retriever import Retriever
+
+        self.store.check_backbone(self.backbone.identity)
+        return Retriever(
+            self.backbone, self.store, self.router, self.query_fit, self.settings.search.mode
+        )
+
+    @cached_property
     def pipeline(self) -> Pipeline:
         """The six stages, with the plain choice where nothing is learned yet."""
         from pointsman.defer.plain import FirstAgent
@@ -271,8 +282,7 @@ class Workspace:
         from pointsman.read.agent import ReaderAgent
         from pointsman.select.plain import TopK
 
-        settings = self.settings
-        self.store.check_backbone(self.backbone.identity)
+        settings, retriever = self.settings, self.retriever
         reader = ReaderAgent(
             self.reader,
             n_best=settings.read.n_best,
@@ -280,16 +290,16 @@ class Workspace:
             gflops_per_token=self.backbone.shape.forward_gflops(1, 256) / 256,
         )
         return Pipeline(
-            self.backbone,
-            self.store,
-            router=self.router,
+            retriever.encoder,
+            retriever.index,
+            router=retriever.router,
             grader=Ungraded(),
             selector=TopK(settings.read.passages),
             allocator=FirstAgent([reader.name]),
             agents=[reader],
-            query_fit=self.query_fit,
+            query_fit=retriever.query_fit,
             settings=PipelineSettings(
-                mode=settings.search.mode,
+                mode=retriever.mode,
                 candidates=max(settings.search.candidates, settings.read.passages),
                 price=settings.price,
             ),
@@ -402,8 +412,8 @@ class Workspace:
         )
 
     def search(self, question: str, k: int = 10, *, where: Where | None = None) -> list[Hit]:
-        """The passages found for a question, without reading them."""
-        return self.pipeline.retrieve([question], k, where=where)[0]
+        """The passages found for a question, without reading them; see `Retriever.retrieve`."""
+        return self.retriever.retrieve([question], k, where=where)[0]
 
     def ask(
         self, question: str, *, where: Where | None = None, deadline: Deadline | None = None
@@ -425,7 +435,7 @@ class Workspace:
         """Let go of the index. Models are freed with the workspace itself."""
         if "store" in self.__dict__:
             self.store.close()
-        for part in ("store", "pipeline"):
+        for part in ("store", "query_fit", "retriever", "pipeline"):
             self.__dict__.pop(part, None)
 
     def __enter__(self) -> Workspace:
