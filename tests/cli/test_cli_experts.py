@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from command_line import invoke, write_reader
 
 from domains import make_queries
 from pointsman import workspace as workspaces
+from pointsman.backbone import specialist as specialists
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.specialist import load_specialist
 from pointsman.cli.experts import read_texts
 from pointsman.errors import FormatError, InputError
@@ -254,6 +257,40 @@ def test_an_expert_for_another_base(
     other = Backbone.load(write_tiny(tmp_path / "other", seed=7), device="cpu", dtype="fp32")
     foreign = write_expert(tmp_path / "elsewhere" / "foreign", other)
     refused(own, tiny, ["add", foreign], 6, "made on other (", "own uses tiny (", "train it on")
+
+
+def test_an_expert_that_does_not_fit_its_own_base(
+    own: Path, base: Backbone, tmp_path: Path, tiny: Mapping[str, str]
+) -> None:
+    """The base's hash is right, but a layer is not there, or has another shape."""
+    layers = dict(random_adapter(base).layers)
+    name, pair = next(iter(layers.items()))
+    narrow = dataclasses.replace(pair, a=pair.a[:, :-1].contiguous())
+    for changed, said in (
+        ({"encoder.gone": pair}, "law: the adapter changes 'encoder.gone', which tiny does not"),
+        ({name: narrow}, f"law: the adapter's {name} maps 31 to 32 dimensions, tiny's 32 to 32"),
+    ):
+        folder = tmp_path / "elsewhere" / "law"
+        identity = base.identity
+        domain = domain_of(base, ["what follows alpha"])
+        expert = Expert("law", LoraAdapter({**layers, **changed}), identity.sha256, domain)
+        save_expert(expert, identity, folder, training={}, numbers={}, card="")
+        refused(own, tiny, ["add", folder], 6, said)
+
+
+def test_what_comes_in_is_read_once(
+    own: Path, law: Path, tiny: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    read_adapter = specialists.read_adapter
+
+    def counted(folder: Path) -> LoraAdapter:
+        read.append(folder)
+        return read_adapter(folder)
+
+    monkeypatch.setattr(specialists, "read_adapter", counted)
+    done(invoke("experts", "add", own, law, env=tiny))
+    assert read.count(law) == 1
 
 
 def test_a_peft_folder_needs_queries_for_its_domain(

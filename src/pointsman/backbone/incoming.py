@@ -73,7 +73,7 @@ def import_specialist(
         whole = load_specialist(source)
         base = locate(backbone)
         check_base(whole, base)
-        _fit(whole.adapter, base, source)
+        fit(whole.adapter, base, source)
         return replace(whole, name=name)
     adapter, config = _read_peft(source)
     base = locate(backbone)
@@ -99,7 +99,7 @@ def import_specialist(
         name=name,
         base_sha256=base.sha256,
         base_name=base.name,
-        adapter=_fit(adapter, base, source),
+        adapter=fit(adapter, base, source),
         training=training,
     )
     return replace(specialist, card=encoder_card(specialist))
@@ -172,11 +172,13 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     return {str(key): value.clone() for key, value in tensors.items()}
 
 
-def _fit(adapter: LoraAdapter, base: Weights, source: Path) -> LoraAdapter:
+def fit(adapter: LoraAdapter, base: Weights, source: Path) -> LoraAdapter:
     """The adapter with its layers named as the base names them, checked by shape.
 
     A model that was adapted inside of another (a sentence transformer, a classifier) has a prefix
-    before those names, the same everywhere.
+    before those names, the same everywhere. `source` is where the adapter is from, for messages.
+    Raises SpecialistError where a layer is not one of the base's linear ones, maps other dimensions
+    or has another prefix than the rest; ModelError where the base is no encoder.
     """
     linear = _linear_layers(base)
     layers, prefixes = {}, set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -278,8 +279,9 @@ def remove_expert(workspace: Workspace, name: str) -> str:
 def _incoming(workspace: Workspace, source: Path, name: str, backbone: str | None) -> Specialist:
     """A specialist's folder, or PEFT's, as an expert on the workspace's encoder."""
     from pointsman.backbone.card import ENCODER
-    from pointsman.backbone.incoming import import_specialist
+    from pointsman.backbone.incoming import fit, import_specialist
     from pointsman.backbone.specialist import SPECIALIST_FILE, load_specialist
+    from pointsman.backbone.weights import locate
 
     if not source.is_dir():
         raise InputError(f"{source}: no such directory; name an expert's folder or a PEFT folder")
@@ -295,7 +297,9 @@ def _incoming(workspace: Workspace, source: Path, name: str, backbone: str | Non
             f"{workspace.path} uses {workspace.base.name} ({workspace.base.sha256[:12]}…); "
             "train it on that one"
         )
-    return import_specialist(source, name, workspace.backbone_name) if is_one else specialist
+    if is_one:
+        fit(specialist.adapter, locate(workspace.backbone_name), source)
+    return dataclasses.replace(specialist, name=name)
 
 
 def _listed(workspace: Workspace) -> list[str] | None:
