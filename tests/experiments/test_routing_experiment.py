@@ -226,6 +226,14 @@ def test_what_training_asked_for_by_hand() -> None:
     assert row[4:] == [2, pytest.approx((1 + 1 / np.log2(3)) / 2), 1.0]
 
 
+def test_fewer_experts_are_worth_what_they_were() -> None:
+    looked = known().train["one"]
+    scores = looked.utilities
+    afresh = view(looked.vectors[:, [0, 2]])
+    assert looked.only([0, 2]).utilities.tolist() == scores[:, [0, 2]].tolist()
+    assert afresh.utilities == pytest.approx(scores[:, [0, 2]])
+
+
 def test_leaving_a_domain_out_takes_its_expert_from_everywhere() -> None:
     without = leave_one_out(known(), "one")
     assert without.names == ("base", "two")

@@ -69,7 +69,10 @@ class View:
     def only(self, columns: Sequence[int]) -> View:
         """The same queries under some of the experts alone, by their places (0 is the base)."""
         kept = np.ascontiguousarray(self.vectors[:, list(columns)])
-        return View(self.set, self.documents, self.judged, kept, self.features)
+        view = View(self.set, self.documents, self.judged, kept, self.features)
+        if "utilities" in self.__dict__:  # searching again would find the same
+            view.__dict__["utilities"] = self.utilities[:, list(columns)]
+        return view
 
     def over(self, documents: Documents, judged: Sequence[Judged]) -> View:
         """The same queries and vectors over another collection of documents."""
