@@ -55,6 +55,21 @@ class Recipe:
         """
         return replace(self, plan=replace(self.plan, bf16=backbone.dtype == torch.bfloat16))
 
+    def lower_layers(self, backbone: Backbone) -> int:
+        """How many of the lower layers no adapter of this recipe changes."""
+        return backbone.routing_layers if self.upper else 0
+
+    def fresh_adapter(self, backbone: Backbone) -> LoraAdapter:
+        """An adapter that changes nothing yet, as training begins with it."""
+        return new_adapter(
+            backbone.model,
+            self.rank,
+            self.alpha,
+            torch.Generator().manual_seed(self.plan.seed),
+            self.targets or None,
+            self.lower_layers(backbone),
+        )
+
     def plan_for(self, queries: int) -> Plan:
         """The plan for so many training queries."""
         if not self.steps:
@@ -227,19 +242,9 @@ def _task(
     kind: Negatives,
     measure: Callable[[Encode], Mapping[str, float]],
 ) -> ExpertTask:
-    seed = recipe.plan.seed
-    lower = backbone.routing_layers if recipe.upper else 0
-    adapter = new_adapter(
-        backbone.model,
-        recipe.rank,
-        recipe.alpha,
-        torch.Generator().manual_seed(seed),
-        recipe.targets or None,
-        lower,
-    )
     return ExpertTask(
         backbone,
-        adapter,
+        recipe.fresh_adapter(backbone),
         data.train,
         data.documents,
         measure,
@@ -248,8 +253,8 @@ def _task(
         batch_size=recipe.batch_size,
         temperature=recipe.temperature,
         dropout=recipe.dropout,
-        seed=seed,
-        lower_layers=lower,
+        seed=recipe.plan.seed,
+        lower_layers=recipe.lower_layers(backbone),
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.vectors import kept_vectors
 from pointsman.data.arrays import ArrayCache
 from pointsman.errors import SpecialistError
@@ -245,22 +245,13 @@ def _task(
     data: Data, texts: Sequence[str], side: Side, backbone: Backbone, recipe: Recipe
 ) -> ExpertTask:
     """Both sides' tasks get one and the same settings, and adapters that begin alike."""
-    seed = recipe.plan.seed
-    lower = backbone.routing_layers if recipe.upper else 0
-    adapter = new_adapter(
-        backbone.model,
-        recipe.rank,
-        recipe.alpha,
-        torch.Generator().manual_seed(seed),
-        recipe.targets or None,
-        lower,
-    )
+    adapter = recipe.fresh_adapter(backbone)
     settings: dict[str, Any] = {
         "batch_size": recipe.batch_size,
         "temperature": recipe.temperature,
         "dropout": recipe.dropout,
-        "seed": seed,
-        "lower_layers": lower,
+        "seed": recipe.plan.seed,
+        "lower_layers": recipe.lower_layers(backbone),
     }
     if side == "both":
         return ContextTask(
