@@ -1,7 +1,7 @@
 """Our router: experts mixed by how familiar the query is to each of them.
 
-A familiar query gets its domain's expert, with a share of the base. An unfamiliar one gets the
-base and a little of every expert: what they all learned helps it more than what one of them did.
+A familiar query gets its domain's expert, if wanted with a share of the base. An unfamiliar one gets
+the base and a little of every expert: what they all learned helps it more than what one of them did.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class MixtureSettings:
     turn (docs/routing.md).
     """
 
-    base: float = 0.15
+    base: float = 0.0
     base_experts: float = 4.0
-    threshold: float = 1.05
+    threshold: float = 0.8
     softness: float = 0.05
     shrinkage: float = 0.1
 

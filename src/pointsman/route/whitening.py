@@ -16,7 +16,7 @@ import numpy as np
 from pointsman.errors import ConfigError
 from pointsman.types import FloatArray
 
-STRENGTH = 0.15
+STRENGTH = 0.3
 """What dev gains most by where vectors alone are searched (docs/routing.md)."""
 
 # Documents that a covariance is estimated from; more change its entries by less than a percent.
