@@ -49,7 +49,7 @@ from pointsman.route.utility import MEASURE
 
 # In how many orders experts are added one by one.
 ORDERS = 3
-AGAINST = ("base", "pilots, mean, k = 1", "DatasetOracle")
+AGAINST = ("base", "one multi-task adapter", "pilots, mean, k = 1", "DatasetOracle")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
