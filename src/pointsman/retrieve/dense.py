@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.deadline import Deadline
+from pointsman.products import product
 from pointsman.types import FloatArray
 
 # float32 scores held at a time: 64 MiB, whatever the number of queries.
@@ -41,7 +42,7 @@ def top_k(
         if deadline is not None:
             deadline.check("searching the vectors")
         block = queries[first : first + step]
-        scores = block @ vectors.T
+        scores = product(block, vectors.T)
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
         for query, row in zip(block, scores, strict=True):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import ConfigError
+from pointsman.products import product
 from pointsman.types import FloatArray
 
 _Matrix = npt.NDArray[np.float64]
@@ -63,17 +64,17 @@ class Familiarity:
         variance = np.trace(pooled) / width or 1.0 / width
         pooled = (1 - shrinkage) * pooled + shrinkage * variance * np.eye(width)
         self._precision: _Matrix = np.linalg.inv(pooled)
+        self._squares = ((self._means @ self._precision) * self._means).sum(axis=1)
         self.width = width
 
     def distances(self, vectors: FloatArray) -> npt.NDArray[np.float64]:
         """(x - μ_j)ᵀ Σ⁻¹ (x - μ_j) / d [n, e]; about 1 for a query of the domain itself."""
         x = vectors.astype(np.float64)
-        projected = x @ self._precision
-        of_means = self._means @ self._precision
+        projected = product(x, self._precision)
         squared = (
             (projected * x).sum(axis=1)[:, None]
-            - 2 * projected @ self._means.T
-            + (of_means * self._means).sum(axis=1)[None]
+            - 2 * product(projected, self._means.T)
+            + self._squares[None]
         )
         return np.asarray(np.maximum(squared, 0.0) / self.width)
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import ConfigError
+from pointsman.products import product
 from pointsman.types import FloatArray
 
 Reduce = Literal["mean", "max"]
@@ -97,7 +98,7 @@ def pilot_scores(
     if reduce not in ("mean", "max"):
         raise ConfigError(f"pilots are reduced by mean or max, not {reduce!r}")
     scores = np.full((len(queries), experts), -np.inf, dtype=np.float32)
-    similarities = queries @ pilots.vectors.T
+    similarities = product(queries, pilots.vectors.T)
     for expert in np.unique(pilots.experts).tolist():
         its = similarities[:, pilots.experts == expert]
         scores[:, expert] = its.mean(axis=1) if reduce == "mean" else its.max(axis=1)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import ConfigError
+from pointsman.products import product
 from pointsman.protocols import Queries
 from pointsman.route.pilots import Pilots, Reduce, pilot_scores
 from pointsman.route.plain import BASE
@@ -101,7 +102,7 @@ class KnnRouter(VectorRouter):
         """Mean utilities [n, experts] of the nearest training queries."""
         found = np.empty((len(vectors), len(self.experts)), dtype=np.float32)
         for start in range(0, len(vectors), _AT_ONCE):
-            similarities = vectors[start : start + _AT_ONCE] @ self._vectors.T
+            similarities = product(vectors[start : start + _AT_ONCE], self._vectors.T)
             nearest = np.argpartition(-similarities, self._k - 1, axis=1)[:, : self._k]
             found[start : start + _AT_ONCE] = self._utilities[nearest].mean(axis=1)
         return found
@@ -116,4 +117,4 @@ class LinearRouter(VectorRouter):
 
     def scores(self, vectors: FloatArray) -> FloatArray:
         """Logits, or log-odds where each expert has a classifier of its own."""
-        return np.asarray(vectors @ self._weight.T + self._bias, dtype=np.float32)
+        return np.asarray(product(vectors, self._weight.T) + self._bias, dtype=np.float32)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pointsman.errors import ConfigError
+from pointsman.products import product
 from pointsman.types import FloatArray
 
 STRENGTH = 0.3
@@ -64,4 +65,4 @@ class Whitening:
         if self._matrix is None or version != self._version:
             self._matrix = whitening(documents, self._strength)
             self._version = version
-        return np.asarray(queries @ self._matrix, dtype=np.float32)
+        return np.asarray(product(queries, self._matrix), dtype=np.float32)
