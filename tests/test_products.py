@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from pointsman.products import product
 
 
+@pytest.fixture(params=[True, False])
+def loaded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PyTorch loaded, and without."""
+    if request.param:
+        pytest.importorskip("torch")
+    else:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+
+@pytest.mark.usefixtures("loaded")
 @pytest.mark.parametrize("types", [("f4", "f4"), ("f8", "f8"), ("f4", "f8")])
 def test_as_numpy_has_it(types: tuple[str, str]) -> None:
     rng = np.random.default_rng(0)

@@ -6,22 +6,34 @@ product. On two cores the encoder's next layers then take twice as long.
 
 from __future__ import annotations
 
+import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def product(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """a [n, d] times b [d, m], in their common type."""
+    """a [n, d] times b [d, m], in their common type.
+
+    By NumPy where PyTorch is not loaded: loading it takes a second, and no encoder is in the way.
+    """
     common = np.result_type(a, b)
-    found: npt.NDArray[Any] = (_tensor(a, common) @ _tensor(b, common)).numpy()
+    found: npt.NDArray[Any]
+    if "torch" not in sys.modules:
+        found = np.asarray(a, dtype=common) @ np.asarray(b, dtype=common)
+    else:
+        found = (_tensor(a, common) @ _tensor(b, common)).numpy()
     return found
 
 
-def _tensor(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> torch.Tensor:
+def _tensor(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> Tensor:
+    import torch
+
     array = np.asarray(array, dtype=dtype)
     if min(array.strides, default=0) < 0:  # PyTorch knows no steps backwards
         array = np.ascontiguousarray(array)
