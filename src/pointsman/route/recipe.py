@@ -55,6 +55,10 @@ class Recipe:
         """
         return replace(self, plan=replace(self.plan, bf16=backbone.dtype == torch.bfloat16))
 
+    def fitting(self, queries: int) -> Recipe:
+        """The recipe with batches that so many queries can fill."""
+        return replace(self, batch_size=min(self.batch_size, queries))
+
     def lower_layers(self, backbone: Backbone) -> int:
         """How many of the lower layers no adapter of this recipe changes."""
         return backbone.routing_layers if self.upper else 0

@@ -69,9 +69,7 @@ def _trained(
     whole = trained_expert(each, train, None, backbone, recipe, folder, show)
     # What dev decided for the whole holds for its halves, which only have to be like it.
     smallest = int(np.bincount(folds).min())
-    recipe = replace(
-        recipe, negatives=(whole.negatives,), batch_size=min(recipe.batch_size, smallest)
-    )
+    recipe = replace(recipe.fitting(smallest), negatives=(whole.negatives,))
     halves = [
         trained_expert(
             each,

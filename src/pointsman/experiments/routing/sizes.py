@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,7 @@ def training_sizes(
                 train,
                 None,
                 backbone,
-                _fitting(recipe, len(train)),
+                recipe.fitting(len(train)),
                 folder,
                 _counting(show, len(train)),
             )
@@ -151,11 +151,6 @@ def size_curves(
                 line = curves.setdefault(part, {}).setdefault(each.set, {})
                 line[each.queries] = (gain.mean, gain.low, gain.high)
     return curves
-
-
-def _fitting(recipe: Recipe, queries: int) -> Recipe:
-    """The recipe with batches that so many queries can fill."""
-    return replace(recipe, batch_size=min(recipe.batch_size, queries))
 
 
 def _counting(show: Show, queries: int) -> Show:
