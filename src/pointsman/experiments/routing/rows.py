@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,10 @@ from pointsman.types import FloatArray
 
 _Scores = npt.NDArray[np.float64]
 
+Way = Literal["one encode", "two encodes", "every encode", "one pass"]
+"""How a query becomes a vector, which is what routing costs. Two encodes: the base's vector chooses
+the expert that embeds the query again. Every encode: all experts' vectors are there to be mixed."""
+
 PILOTS = (1, 2, 5, 10)
 REDUCE: tuple[Reduce, ...] = ("mean", "max")
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0)
@@ -36,8 +41,8 @@ class Row:
     """One line of the table. `kind` is bound, control, paper, rival or ours; `corpus` marks a row
     that looks at the collection's documents, which betray the data set.
 
-    `queries` gives the vectors [n, d] that the collection is searched with; None where a row is no
-    way of searching, but a bound or an expectation.
+    `queries` gives the vectors [n, d] that the collection is searched with, and `way` how they come
+    about; None where a row is no way of searching, but a bound or an expectation.
     """
 
     name: str
@@ -45,9 +50,15 @@ class Row:
     scores: Callable[[View], _Scores]
     corpus: bool = False
     queries: Callable[[View], FloatArray] | None = None
+    way: Way | None = None
 
 
-def choosing(name: str, kind: str, choice: Callable[[View], npt.NDArray[np.int64]]) -> Row:
+def choosing(
+    name: str,
+    kind: str,
+    choice: Callable[[View], npt.NDArray[np.int64]],
+    way: Way | None = "two encodes",
+) -> Row:
     """A row that sends each query to one expert [n], whose scores are known already."""
 
     def scores(view: View) -> _Scores:
@@ -56,14 +67,18 @@ def choosing(name: str, kind: str, choice: Callable[[View], npt.NDArray[np.int64
     def queries(view: View) -> FloatArray:
         return np.asarray(view.vectors[np.arange(len(view.judged)), choice(view)])
 
-    return Row(name, kind, scores, queries=queries)
+    return Row(name, kind, scores, queries=queries, way=way)
 
 
 def searching(
-    name: str, kind: str, queries: Callable[[View], FloatArray], corpus: bool = False
+    name: str,
+    kind: str,
+    queries: Callable[[View], FloatArray],
+    way: Way,
+    corpus: bool = False,
 ) -> Row:
     """A row that searches with vectors of its own."""
-    return Row(name, kind, lambda view: view.score(queries(view)), corpus, queries)
+    return Row(name, kind, lambda view: view.score(queries(view)), corpus, queries, way)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +122,7 @@ def controls(known: Known) -> list[Row]:
             f"own expert, {share:g} of it with the base",
             "bound",
             lambda view: own_mixture(known, view, share),
+            "two encodes",
         ),
     ]
 
@@ -117,7 +133,7 @@ def dataset_oracle() -> Row:
     def best(view: View) -> npt.NDArray[np.int64]:
         return np.full(len(view.judged), view.utilities.mean(axis=0).argmax())
 
-    return choosing("DatasetOracle", "bound", best)
+    return choosing("DatasetOracle", "bound", best, way=None)
 
 
 def own_mixture(known: Known, view: View, share: float) -> FloatArray:
@@ -197,14 +213,19 @@ def ours(known: Known, settings: MixtureSettings, strength: float) -> list[Row]:
     """The mixture by familiarity, the whitened query, and both."""
     router = MixtureRouter(dict(known.domains), settings)
     return [
-        searching("familiarity mixture", "ours", lambda view: view.routed(router)),
+        searching("familiarity mixture", "ours", lambda view: view.routed(router), "every encode"),
         searching(
-            "base, whitened", "ours", lambda view: whitened(view, view.base, strength), corpus=True
+            "base, whitened",
+            "ours",
+            lambda view: whitened(view, view.base, strength),
+            "one encode",
+            corpus=True,
         ),
         searching(
             "familiarity mixture, whitened",
             "ours",
             lambda view: whitened(view, view.routed(router), strength),
+            "every encode",
             corpus=True,
         ),
     ]
@@ -222,7 +243,7 @@ def _whitening(documents: Documents, strength: float) -> FloatArray:
 
 
 def _always(name: str, kind: str, expert: int) -> Row:
-    return choosing(name, kind, lambda view: np.full(len(view.judged), expert))
+    return choosing(name, kind, lambda view: np.full(len(view.judged), expert), "one encode")
 
 
 def _chosen(name: str, kind: str, router: VectorRouter) -> Row:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
+from pointsman.data.draw import drawn
 from pointsman.data.testbed import ROUTING_SEEN, ROUTING_UNSEEN
 from pointsman.errors import InputError
 from pointsman.evaluate.tables import Table
@@ -20,11 +21,13 @@ from pointsman.experiments.routing.bed import RoutingSet, load_set, pooled
 from pointsman.experiments.routing.choice import choose
 from pointsman.experiments.routing.context import SETS as CONTEXT_SETS
 from pointsman.experiments.routing.context import context
+from pointsman.experiments.routing.cost import BATCH, cost
 from pointsman.experiments.routing.experts import Trained, experts_of, union_of
 from pointsman.experiments.routing.keywords import Keywords, keywords
 from pointsman.experiments.routing.rows import (
     Known,
     Row,
+    Way,
     controls,
     ours,
     paper,
@@ -42,7 +45,7 @@ from pointsman.experiments.routing.tables import (
     significance_table,
 )
 from pointsman.experiments.routing.views import View, Views
-from pointsman.route.mixture import MixtureRouter
+from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import OURS, Recipe
 from pointsman.route.utility import MEASURE
@@ -112,16 +115,19 @@ def run(
         name: bed.views.in_one_pass(bed.sets[name], "test", each[:, 1:])
         for name, each in shares.items()
     }
-    rows.append(searching("familiarity mixture, one pass", "ours", lambda view: passed[view.set]))
-    rows.insert(1, searching("one multi-task adapter", "rival", lambda view: multi[view.set]))
+    in_one = searching(
+        "familiarity mixture, one pass", "ours", lambda view: passed[view.set], "one pass"
+    )
+    one = searching("one multi-task adapter", "rival", lambda view: multi[view.set], "one encode")
+    rows = [rows[0], one, *rows[1:], in_one]
     show("routing the test queries", 0, 1)
-    alone = measure(rows, bed.test)
+    alone = measure(rows, bed.test, _seconds(bed, settings, seed))
     show("routing over the pooled collection", 0, 1)
     together = {
         each.name: bed.test[each.name].over(each.documents, each.parts["test"])
         for each in pooled(list(bed.sets.values()))
     }
-    in_one = measure(rows, together)
+    over_all = measure(rows, together)
     show("hybrid search", 0, 1)
     hybrid = _hybrid(rows, bed)
 
@@ -138,9 +144,9 @@ def run(
         significance_table("Differences", alone, AGAINST, seen, unseen),
         main_table("The same in hybrid search, fused with BM25", hybrid, seen, unseen),
         significance_table("Differences, hybrid", hybrid, AGAINST, seen, unseen),
-        main_table("The same, all documents in one index", in_one, seen, unseen),
+        main_table("The same, all documents in one index", over_all, seen, unseen),
         significance_table(
-            "Differences, all documents in one index", in_one, AGAINST, seen, unseen
+            "Differences, all documents in one index", over_all, AGAINST, seen, unseen
         ),
         heat_map("Weight of each expert in the mixture, %", shares, bed.known.names),
         heat_map("The instance oracle's choices, %", oracle, bed.known.names),
@@ -192,6 +198,14 @@ def _bed(
     )
     test = {name: views.view(each, "test") for name, each in sets.items()}
     return Bed(sets, seen, unseen, backbone, cache, trained, views, known, test)
+
+
+def _seconds(bed: Bed, settings: MixtureSettings, seed: int) -> dict[Way, float]:
+    """What a query of the mixed test parts takes."""
+    texts = [query.text for view in bed.test.values() for query in view.judged]
+    some = [texts[i] for i in drawn(len(texts), BATCH, seed)]
+    domains = dict(zip(bed.views.adapters(), bed.known.domains.values(), strict=True))
+    return cost(bed.backbone, domains, paper_library(bed.known, seed), settings, some)
 
 
 def _hybrid(rows: Sequence[Row], bed: Bed) -> list[Measured]:
@@ -256,11 +270,17 @@ def _studies(
     return [again, sizes_table(sized), both]
 
 
-def measure(rows: Sequence[Row], views: Mapping[str, View]) -> list[Measured]:
-    """Every row's scores on every view."""
+def measure(
+    rows: Sequence[Row], views: Mapping[str, View], seconds: Mapping[Way, float] | None = None
+) -> list[Measured]:
+    """Every row's scores on every view, and what its way takes a query where `seconds` says so."""
     return [
         Measured(
-            row.name, row.kind, row.corpus, {name: row.scores(view) for name, view in views.items()}
+            row.name,
+            row.kind,
+            row.corpus,
+            {name: row.scores(view) for name, view in views.items()},
+            seconds.get(row.way) if seconds and row.way else None,
         )
         for row in rows
     ]

@@ -125,10 +125,14 @@ class Views:
         self, each: RoutingSet, part: str, weights: npt.NDArray[np.floating]
     ) -> FloatArray:
         """One part's vectors [n, d] through a mixture of the experts' changes; `weights` [n, experts]."""
-        names = [self._added(trained.whole) for trained in self._trained.values()]
+        names = self.adapters()
         texts = [query.text for query in each.parts[part]]
         shares = np.asarray(weights, dtype=np.float32)
         return self._backbone.encode_mixture(texts, names, shares, prompt="query")
+
+    def adapters(self) -> list[str]:
+        """The names of the experts' adapters in the backbone, in their order."""
+        return [self._added(trained.whole) for trained in self._trained.values()]
 
     def _added(self, expert: BedExpert) -> str:
         name = f"bed:{expert.set}"
