@@ -36,6 +36,25 @@ def test_distances_are_scipys() -> None:
             assert found[i, j] == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_domain_keeps_a_share_of_its_own_covariance() -> None:
+    # 500 of a thousand queries and a share of 0.8: 0.4 of its own, 0.6 of the pooled one.
+    wide, narrow = sample([1, 0, 0], 500, 0, scale=0.5), sample([0, 1, 0], 500, 1, scale=0.1)
+    domains = [Domain.of(wide), Domain.of(narrow)]
+    own = [np.cov(each.T, bias=True) for each in (wide, narrow)]
+    query = sample([0, 0, 1], 1, 2)
+    found = Familiarity(domains, shrinkage=0.2, own=0.8).distances(query)[0]
+    for j, (domain, covariance) in enumerate(zip(domains, own, strict=True)):
+        mixed = 0.4 * covariance + 0.6 * (own[0] + own[1]) / 2
+        shrunk = 0.8 * mixed + 0.2 * np.trace(mixed) / 3 * np.eye(3)
+        expected = mahalanobis(query[0], domain.mean, np.linalg.inv(shrunk)) ** 2 / 3
+        assert found[j] == pytest.approx(expected, rel=1e-3)
+    # The same step away is further from the domain that spreads less.
+    equal = Familiarity(domains, own=0.8).distances(
+        np.stack([domain.mean + 0.3 for domain in domains])
+    )
+    assert equal[1, 1] > 2 * equal[0, 0]
+
+
 def test_the_posterior_is_linear_discriminant_analysis() -> None:
     one, two = sample([1, 0], 200, 0), sample([0, 1], 200, 1)
     x, y = np.concatenate([one, two]), np.repeat([0, 1], 200)
@@ -56,7 +75,8 @@ def test_a_domains_own_queries_lie_at_about_one() -> None:
 def test_one_query_is_a_domain_too() -> None:
     found = Familiarity([Domain.of(np.array([[1, 0]], dtype=np.float32))])
     near, far = found.distances(np.array([[1, 0], [0, 1]], dtype=np.float32))
-    assert near[0] == 0 < far[0] < np.inf
+    assert near[0] == pytest.approx(0, abs=1e-9)
+    assert 0.1 < far[0] < np.inf
 
 
 def test_small_domains_weigh_less_in_the_pooled_covariance() -> None:

@@ -1,10 +1,11 @@
-"""How well a query fits each expert's domain: Gaussians with one covariance over query features.
+"""How well a query fits each expert's domain: Gaussians over query features.
 
-A domain is the mean and covariance of its training queries' features. The domains' covariances are
-pooled, as in linear discriminant analysis (Fisher 1936; Hastie et al. 2009, section 4.3), so
-that a new domain needs its own two moments and no training. The squared Mahalanobis distance to
-the nearest domain says whether a query is like anything that an expert was trained on (Lee et al.,
-arXiv 1807.03888). n queries, e domains, d dimensions.
+A domain is the mean and covariance of its training queries' features. Each covariance is drawn
+towards the one pooled over all domains, as in regularised discriminant analysis (Friedman 1989):
+with the pooled one alone it is linear discriminant analysis. A new domain needs its own two moments
+and no training. The squared Mahalanobis distance to the nearest domain says whether a query is like
+anything that an expert was trained on (Lee et al., arXiv 1807.03888). n queries, e domains, d
+dimensions.
 """
 
 from __future__ import annotations
@@ -46,41 +47,55 @@ class Domain:
 
 
 class Familiarity:
-    """Squared Mahalanobis distances to several domains under their pooled covariance.
+    """Squared Mahalanobis distances to several domains.
 
-    `shrinkage` is the share of the pooled covariance that is replaced by its mean variance in every
-    direction, so that few queries, or one domain alone, still give a distance. `width` is d.
+    `own` is the share of its own covariance that a domain of a thousand queries keeps, a smaller
+    one less; the rest is the pooled one. `shrinkage` is the share of a covariance that is replaced
+    by its mean variance in every direction, so that few queries still give a distance. `width` is d.
     """
 
-    def __init__(self, domains: Sequence[Domain], shrinkage: float = 0.1) -> None:
+    def __init__(self, domains: Sequence[Domain], shrinkage: float = 0.1, own: float = 0.0) -> None:
         if not domains:
             raise ConfigError("there is no domain to be familiar with")
-        self._means: _Matrix = np.stack([domain.mean for domain in domains]).astype(np.float64)
-        weights = np.array([min(domain.queries, _ENOUGH) for domain in domains], dtype=np.float64)
         stacked = np.stack([domain.covariance for domain in domains]).astype(np.float64)
-        pooled = np.tensordot(weights / weights.sum(), stacked, axes=1)
-        width = pooled.shape[0]
-        # Domains of one query each have no spread at all; any will do then.
-        variance = np.trace(pooled) / width or 1.0 / width
-        pooled = (1 - shrinkage) * pooled + shrinkage * variance * np.eye(width)
-        self._precision: _Matrix = np.linalg.inv(pooled)
-        self._squares = ((self._means @ self._precision) * self._means).sum(axis=1)
-        self.width = width
+        known = np.array([min(domain.queries, _ENOUGH) for domain in domains], dtype=np.float64)
+        pooled = np.tensordot(known / known.sum(), stacked, axes=1)
+        kept = (own * known / _ENOUGH)[:, None, None]
+        self.width = pooled.shape[0]
+        # With Σ⁻¹ = R Rᵀ a distance is the length of R's image of x - μ.
+        self._roots = [
+            _root(covariance, shrinkage) for covariance in (1 - kept) * pooled + kept * stacked
+        ]
+        self._centres = [
+            domain.mean.astype(np.float64) @ root
+            for domain, root in zip(domains, self._roots, strict=True)
+        ]
 
     def distances(self, vectors: FloatArray) -> npt.NDArray[np.float64]:
-        """(x - μ_j)ᵀ Σ⁻¹ (x - μ_j) / d [n, e]; about 1 for a query of the domain itself."""
+        """(x - μ_j)ᵀ Σ_j⁻¹ (x - μ_j) / d [n, e]; about 1 for a query of the domain itself."""
         x = vectors.astype(np.float64)
-        projected = product(x, self._precision)
-        squared = (
-            (projected * x).sum(axis=1)[:, None]
-            - 2 * product(projected, self._means.T)
-            + self._squares[None]
-        )
-        return np.asarray(np.maximum(squared, 0.0) / self.width)
+        squared = [
+            ((product(x, root) - centre) ** 2).sum(axis=1)
+            for root, centre in zip(self._roots, self._centres, strict=True)
+        ]
+        return np.stack(squared, axis=1) / self.width
+
+
+def _root(covariance: _Matrix, shrinkage: float) -> _Matrix:
+    """R with Σ⁻¹ = R Rᵀ [d, d] of the shrunk covariance Σ."""
+    width = len(covariance)
+    # Domains of one query each have no spread at all; any will do then.
+    variance = np.trace(covariance) / width or 1.0 / width
+    shrunk = (1 - shrinkage) * covariance + shrinkage * variance * np.eye(width)
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(shrunk)).T)
 
 
 def posterior(distances: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    """p(domain | query) [n, e] of equally frequent domains, from distances as `Familiarity` gives."""
+    """p(domain | query) [n, e] of equally frequent domains, from distances as `Familiarity` gives.
+
+    As if all had one covariance: the volumes of their own ones would favour narrow domains, and they
+    are the least certain of what is estimated.
+    """
     logits = -0.5 * width * distances
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))

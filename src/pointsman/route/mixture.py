@@ -22,7 +22,8 @@ from pointsman.types import FloatArray
 class MixtureSettings:
     """`base` is the base's share for a familiar query. For an unfamiliar one the base counts as much
     as `base_experts` experts do. A query is familiar below the distance `threshold` (1 is typical of
-    a domain's own), gradually over `softness`. Chosen by leaving each domain of the test bed out in
+    a domain's own), gradually over `softness`. `shrinkage` and `own_covariance` are the distances'
+    (`Familiarity`). Chosen by leaving each domain of the test bed out in
     turn (docs/routing.md).
     """
 
@@ -31,6 +32,7 @@ class MixtureSettings:
     threshold: float = 0.8
     softness: float = 0.05
     shrinkage: float = 0.1
+    own_covariance: float = 0.0
 
 
 class MixtureRouter(VectorRouter):
@@ -46,7 +48,9 @@ class MixtureRouter(VectorRouter):
         super().__init__([BASE, *domains])
         self.settings = settings or MixtureSettings()
         self._domains = dict(domains)
-        self._familiarity = Familiarity(list(domains.values()), self.settings.shrinkage)
+        self._familiarity = Familiarity(
+            list(domains.values()), self.settings.shrinkage, self.settings.own_covariance
+        )
 
     def seen(self, queries: Queries) -> FloatArray:
         """The lower layers' features, which are there before any expert has to be chosen."""

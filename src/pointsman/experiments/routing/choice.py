@@ -17,8 +17,9 @@ from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.types import FloatArray
 
 THRESHOLDS = (0.7, 0.8, 0.9, 1.0, 1.1)
-BASES = (0.0, 0.15, 0.3)
-BASE_EXPERTS = (1.0, 2.0, 4.0, 8.0, 16.0)
+OWN_COVARIANCES = (0.0, 0.5, 0.9)
+BASES = (0.0, 0.15)
+BASE_EXPERTS = (2.0, 4.0, 8.0)
 STRENGTHS = (0.0, 0.1, 0.15, 0.2, 0.3)
 
 # Queries of a left-out domain that settings are compared on: enough to tell them apart.
@@ -64,8 +65,12 @@ def choose(known: Known, words: Words) -> tuple[MixtureSettings, float, tuple[Ta
     """
     bench = Bench(known)
     found: dict[MixtureSettings, Both] = {}
-    for base, base_experts, threshold in product(BASES, BASE_EXPERTS, THRESHOLDS):
-        settings = MixtureSettings(base=base, base_experts=base_experts, threshold=threshold)
+    for base, base_experts, threshold, own in product(
+        BASES, BASE_EXPERTS, THRESHOLDS, OWN_COVARIANCES
+    ):
+        settings = MixtureSettings(
+            base=base, base_experts=base_experts, threshold=threshold, own_covariance=own
+        )
         found[settings] = bench.score(_mixture(settings))
     settings = max(found, key=lambda each: sum(found[each]))
     ways = {strength: _whitened(_mixture(settings), strength) for strength in STRENGTHS}
@@ -105,12 +110,11 @@ def _some(view: View, count: int) -> View:
 
 def _mixtures(found: Mapping[MixtureSettings, Both], plain: Both) -> Table:
     shown = sorted(found, key=lambda each: -sum(found[each]))[:10]
-    rows: list[list[Cell]] = [["–", "–", "base alone", *plain]]
-    rows += [
-        [f"{each.base:g}", f"{each.base_experts:g}", f"{each.threshold:g}", *found[each]]
-        for each in shown
-    ]
-    columns: list[Column | str] = ["base's share", "base counts as", "threshold"]
+    rows: list[list[Cell]] = [["base alone", "–", "–", "–", *plain]]
+    for each in shown:
+        chosen = (each.base, each.base_experts, each.threshold, each.own_covariance)
+        rows.append([*(f"{value:g}" for value in chosen), *found[each]])
+    columns: list[Column | str] = ["base's share", "base counts as", "threshold", "own covariance"]
     return Table(
         f"What the mixture was chosen from: the ten best of {len(found)}",
         [*columns, *_columns("")],
