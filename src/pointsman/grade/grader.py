@@ -1,0 +1,164 @@
+"""PairGrader: how relevant a passage is to a question, in ordered grades with probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.pairs import Window
+from pointsman.backbone.specialist import Specialist, load_specialist
+from pointsman.deadline import Deadline
+from pointsman.errors import SpecialistError
+from pointsman.grade.features import feature_width, pair_features
+from pointsman.grade.head import GradeHead, HeadKind
+from pointsman.grade.scaling import Identity, Scaling
+from pointsman.grade.scaling import of as scaling_of
+from pointsman.types import FloatArray, Passage
+
+KIND = "grader"
+UNSCALED = Identity()
+
+PairTexts = tuple[str, str]
+"""A question and a passage's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraderSettings:
+    """The names of the grades, lowest first; the head's kind; how many tokens are read together."""
+
+    grades: tuple[str, ...]
+    head: HeadKind = "plain"
+    max_length: int = 384
+    scaling: Scaling = UNSCALED
+
+    @classmethod
+    def of(cls, settings: Any) -> GraderSettings:
+        """From a specialist's recorded settings."""
+        try:
+            given = dict(settings)
+            grades, scaling = tuple(given.pop("grades")), scaling_of(given.pop("scaling"))
+            return cls(grades=grades, scaling=scaling, **given)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SpecialistError(f"the grader's settings are incomplete ({error!r})") from error
+
+    @property
+    def overlap(self) -> int:
+        """How many tokens the windows of a longer passage share."""
+        return self.max_length // 4
+
+    def record(self) -> dict[str, Any]:
+        """As plain values for the specialist's file."""
+        return {
+            "grades": list(self.grades),
+            "head": self.head,
+            "max_length": self.max_length,
+            "scaling": self.scaling.record(),
+        }
+
+
+class PairGrader:
+    """A grader specialist on a backbone (protocol `Grader`)."""
+
+    def __init__(
+        self, backbone: Backbone, head: GradeHead, adapter: str | None, settings: GraderSettings
+    ) -> None:
+        if head.grades != len(settings.grades):
+            raise SpecialistError(
+                f"the grader's head knows {head.grades} grades, its settings name "
+                f"{len(settings.grades)}"
+            )
+        self.backbone = backbone
+        self.settings = settings
+        self._head = head
+        self._adapter = adapter
+
+    @classmethod
+    def load(cls, backbone: Backbone, folder: Path) -> PairGrader:
+        """Put the grader of a folder onto a backbone. Raises SpecialistError, BackboneMismatchError."""
+        return cls.of(backbone, load_specialist(folder, KIND))
+
+    @classmethod
+    def of(cls, backbone: Backbone, specialist: Specialist) -> PairGrader:
+        """Put a loaded specialist onto a backbone."""
+        name = f"{KIND}:{specialist.name}"
+        backbone.add_adapter(name, specialist.adapter, specialist.base_sha256)
+        settings = GraderSettings.of(specialist.settings)
+        return cls(backbone, GradeHead(settings.head, specialist.head), name, settings)
+
+    @property
+    def grades(self) -> tuple[str, ...]:
+        """The names of the grades, lowest first."""
+        return self.settings.grades
+
+    def scaled(self, scaling: Scaling) -> PairGrader:
+        """The same grader with another calibration."""
+        settings = replace(self.settings, scaling=scaling)
+        return PairGrader(self.backbone, self._head, self._adapter, settings)
+
+    def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray:
+        """Calibrated probabilities [n passages, grades], the lowest grade first."""
+        return self.probabilities([(question, passage.content) for passage in passages])
+
+    def probabilities(
+        self, pairs: Sequence[PairTexts], deadline: Deadline | None = None
+    ) -> FloatArray:
+        """Calibrated probabilities [n pairs, grades]; pairs of all questions share batches.
+
+        A passage of several windows gets the probabilities of the window that promises most.
+        """
+        features, owner = self._window_features(pairs, deadline)
+        with torch.inference_mode():
+            found = self._head.log_probabilities(torch.from_numpy(features)).exp().numpy()
+        scaled = self.settings.scaling.apply(found)
+        chosen = _most_promising(scaled @ np.arange(found.shape[1]), owner, len(pairs))
+        return np.asarray(scaled[chosen], dtype=np.float32)
+
+    def features(self, pairs: Sequence[PairTexts], deadline: Deadline | None = None) -> FloatArray:
+        """What the head looks at [n pairs, 4d]; of a passage of several windows the first one's."""
+        features, owner = self._window_features(pairs, deadline)
+        return features[np.unique(owner, return_index=True)[1]]
+
+    def _window_features(
+        self, pairs: Sequence[PairTexts], deadline: Deadline | None
+    ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        """The features of every window, in order, and whose window each is."""
+        width = feature_width(self.backbone.shape.width)
+        places: list[tuple[int, int]] = []
+        rows: list[FloatArray] = []
+        for batch in self.backbone.tokens(
+            pairs,
+            self._adapter,
+            max_length=self.settings.max_length,
+            overlap=self.settings.overlap,
+            deadline=deadline,
+        ):
+            with torch.inference_mode():
+                found = pair_features(batch.states, batch.mask, batch.passage_mask())
+            rows.append(found.cpu().numpy())
+            places += [(window.pair, _start(window)) for window in batch.windows]
+        if not rows:
+            return np.zeros((0, width), dtype=np.float32), np.zeros(0, dtype=np.int64)
+        order = sorted(range(len(places)), key=places.__getitem__)
+        owner = np.array([places[i][0] for i in order], dtype=np.int64)
+        return np.concatenate(rows)[order], owner
+
+
+def _start(window: Window) -> int:
+    """Where in its passage a window begins."""
+    inside = window.offsets[window.offsets[:, 0] >= 0]
+    return int(inside[0, 0]) if len(inside) else -1
+
+
+def _most_promising(
+    expected: npt.NDArray[np.floating], owner: npt.NDArray[np.int64], pairs: int
+) -> npt.NDArray[np.int64]:
+    """For every pair its window of the highest expected grade, the first of equal ones."""
+    order = np.lexsort((np.arange(len(owner)), -expected, owner))
+    return order[np.searchsorted(owner[order], np.arange(pairs))]

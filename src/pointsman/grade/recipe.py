@@ -1,0 +1,166 @@
+"""How a grader is trained: probe, fine-tune, and stop somewhere between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pointsman.backbone.device import cpu_has_bf16
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import new_adapter
+from pointsman.errors import InputError
+from pointsman.evaluate.calibration import nll
+from pointsman.evaluate.classification import confusion, macro_f1
+from pointsman.grade.features import feature_width
+from pointsman.grade.grader import GraderSettings, PairGrader, PairTexts
+from pointsman.grade.head import GradeHead, HeadKind
+from pointsman.grade.objective import Objective
+from pointsman.grade.probe import between, probe
+from pointsman.grade.task import GraderTask, Part, grader_of
+from pointsman.training.loop import Outcome, Plan, Progress, train
+from pointsman.types import FloatArray
+
+ALPHAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+MEASURE = "nll"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a grader is trained. `hidden` is the head's inner width, 0 for a linear one. With `probing`
+    the head is fitted to the base's features before fine-tuning; `alpha_lora` is LoRA's α.
+    """
+
+    head: HeadKind = "plain"
+    hidden: int = 256
+    rank: int = 16
+    alpha_lora: float = 32.0
+    objective: Objective = field(default_factory=Objective)
+    probing: bool = True
+    batch_size: int = 32
+    dropout: float = 0.0
+    max_length: int = 384
+    plan: Plan = field(
+        default_factory=lambda: Plan(
+            measure=MEASURE, epochs=3, learning_rate=5e-4, evaluations=2, patience=3
+        )
+    )
+
+    def on(self, backbone: Backbone) -> Recipe:
+        """The same recipe as this machine trains it best: bf16 where the processor multiplies it."""
+        fast = backbone.device.type == "cuda" or cpu_has_bf16()
+        return replace(self, plan=replace(self.plan, bf16=fast))
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Pairs [n], their distributions over grades `targets` [n, G], and their one grade `labels` [n]."""
+
+    pairs: Sequence[PairTexts]
+    targets: Tensor
+    labels: npt.NDArray[np.int64]
+
+    def check(self, what: str, grades: int) -> None:
+        """Raises InputError where there is nothing, or one grade alone, to learn or to choose by."""
+        if len(self.pairs) == 0:
+            raise InputError(f"{what}: no graded pair")
+        if len(np.unique(self.labels)) < 2:
+            raise InputError(
+                f"{what}: all {len(self.pairs)} pairs have grade {int(self.labels[0])} of {grades}; "
+                "there is nothing to tell apart"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Both ends of the path: the probe's head (None without probing) and the fine-tuned part."""
+
+    probed: GradeHead | None
+    tuned: Part
+    outcome: Outcome
+
+    def at(self, alpha: float) -> Part:
+        """The point α of the way; without a probe there is only the end."""
+        if self.probed is None:
+            return self.tuned
+        return between(self.probed, self.tuned, alpha)
+
+
+def train_grader(
+    backbone: Backbone,
+    train_on: Labelled,
+    dev: Labelled,
+    grades: Sequence[str],
+    recipe: Recipe,
+    folder: Path,
+    show: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Probe, if the recipe says so, and fine-tune; the best weights by dev's likelihood.
+
+    `folder` holds checkpoints: the same call goes on from them. Raises InputError for data of which
+    nothing can be learned.
+    """
+    train_on.check("training pairs", len(grades))
+    dev.check("dev pairs", len(grades))
+    settings = GraderSettings(tuple(grades), recipe.head, recipe.max_length)
+    generator = torch.Generator().manual_seed(recipe.plan.seed)
+    adapter = new_adapter(backbone.model, recipe.rank, recipe.alpha_lora, generator)
+    width = feature_width(backbone.shape.width)
+    head = GradeHead.fresh(recipe.head, width, len(grades), recipe.hidden, generator)
+    probed = None
+    if recipe.probing:
+        frozen = PairGrader(backbone, head, None, settings)
+        features = torch.from_numpy(frozen.features(train_on.pairs))
+        head = probed = probe(features, train_on.targets, head, recipe.objective)
+
+    def evaluate(grader: PairGrader) -> Mapping[str, float]:
+        found = grader.probabilities(dev.pairs)
+        return {
+            # Higher is better.
+            MEASURE: -nll(found, dev.labels),
+            "macro_f1": _macro_f1(found, dev.labels),
+        }
+
+    task = GraderTask(
+        backbone,
+        Part(adapter, head),
+        train_on.pairs,
+        train_on.targets,
+        recipe.objective,
+        evaluate,
+        settings,
+        batch_size=recipe.batch_size,
+        dropout=recipe.dropout,
+        seed=recipe.plan.seed,
+    )
+    outcome = train(task, recipe.plan, folder, show)
+    return Trained(probed, task.part(outcome.parameters), outcome)
+
+
+def choose_alpha(
+    backbone: Backbone,
+    trained: Trained,
+    settings: GraderSettings,
+    shifted: Labelled,
+    alphas: Sequence[float] = ALPHAS,
+) -> dict[float, tuple[float, float]]:
+    """Macro-F1 and negative log-likelihood of every α on pairs that are unlike training (pseudo-OOD).
+
+    Dev that is like training always prefers α = 1, for that is what fine-tuning was for.
+    """
+    found = {}
+    for alpha in alphas:
+        grader = grader_of(backbone, trained.at(alpha), settings)
+        p = grader.probabilities(shifted.pairs)
+        found[alpha] = (_macro_f1(p, shifted.labels), nll(p, shifted.labels))
+    return found
+
+
+def _macro_f1(probabilities: FloatArray, labels: npt.NDArray[np.int64]) -> float:
+    found = confusion(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return float(macro_f1(found))

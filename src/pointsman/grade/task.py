@@ -1,0 +1,150 @@
+"""Training a grader's adapter and head: what the training loop asks of a task."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter
+from pointsman.backbone.pairs import Window, collate, passage_mask
+from pointsman.grade.features import pair_features
+from pointsman.grade.grader import GraderSettings, PairGrader, PairTexts
+from pointsman.grade.head import GradeHead
+from pointsman.grade.objective import Objective
+
+# Pairs sorted together before they are cut into batches: enough to leave little padding, few
+# enough that a batch is still a random draw.
+_SORTED_TOGETHER = 50
+
+_ADAPTER = "grader:training"
+
+Evaluate = Callable[[PairGrader], Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a grader is trained: its adapter and its head."""
+
+    adapter: LoraAdapter
+    head: GradeHead
+
+
+class GraderTask:
+    """Trains an adapter and a grade head on a backbone (training protocol `Task`).
+
+    `targets` [n, G] are the pairs' distributions over grades. Of a passage of several windows the
+    first one is learned from. Batches are lists of places in `pairs`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        start: Part,
+        pairs: Sequence[PairTexts],
+        targets: Tensor,
+        objective: Objective,
+        evaluate: Evaluate,
+        settings: GraderSettings,
+        *,
+        batch_size: int = 32,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self._start = start
+        self._targets = targets
+        self._objective = objective
+        self._evaluate = evaluate
+        self._settings = settings
+        self._batch_size = batch_size
+        self._dropout = dropout
+        self._seed = seed
+        self._windows = _first_windows(backbone, pairs, settings)
+        self._adapter_parameters = {
+            name: nn.Parameter(p.detach().to(backbone.device))
+            for name, p in start.adapter.trainable().items()
+        }
+        self._head_parameters = {
+            name: nn.Parameter(p.detach().float().to(backbone.device))
+            for name, p in start.head.tensors.items()
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """The backbone's device."""
+        return self.backbone.device
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The adapter's matrices and the head's, by name."""
+        head = {f"head.{name}": value for name, value in self._head_parameters.items()}
+        return {**self._adapter_parameters, **head}
+
+    def fingerprint(self) -> str:
+        """Changes with the data and the settings: a run is not continued on others."""
+        digest = hashlib.sha256()
+        settings = (self._batch_size, self._seed, self._dropout, self._objective, self._settings)
+        digest.update(repr((self.backbone.identity.sha256, settings)).encode())
+        for window in self._windows:
+            digest.update(window.ids.tobytes())
+        digest.update(self._targets.numpy().tobytes())
+        for tensor in (*self._start.adapter.tensors().values(), *self._start.head.tensors.values()):
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """An epoch's batches of pairs of similar length, a function of seed and epoch alone."""
+        rng = random.Random(self._seed * 1_000_003 + epoch)
+        order = rng.sample(range(len(self._windows)), len(self._windows))
+        size, batches = self._batch_size, []
+        block = size * _SORTED_TOGETHER
+        for i in range(0, len(order), block):
+            alike = sorted(order[i : i + block], key=lambda pair: len(self._windows[pair]))
+            batches += [alike[j : j + size] for j in range(0, len(alike), size)]
+        rng.shuffle(batches)
+        return batches
+
+    def loss(self, batch: Sequence[int]) -> Tensor:
+        """The objective of a batch."""
+        windows = [self._windows[pair] for pair in batch]
+        inputs = collate(windows, int(self.backbone.tokenizer.pad_token_id or 0))
+        mask = inputs["attention_mask"].to(self.device)
+        passage = passage_mask(windows, mask.shape[1]).to(self.device)
+        adapter = self._start.adapter.with_tensors(self._adapter_parameters)
+        with self.backbone.using(adapter, self._dropout):
+            states = self.backbone.forward(inputs)
+        head = GradeHead(self._start.head.kind, self._head_parameters)
+        with torch.autocast(self.device.type, enabled=False):
+            log_p = head.log_probabilities(pair_features(states, mask, passage))
+            return self._objective(log_p, self._targets[list(batch)].to(self.device))
+
+    def evaluate(self) -> Mapping[str, float]:
+        """Whatever the given measure says of the grader as it stands."""
+        return self._evaluate(grader_of(self.backbone, self.part(), self._settings))
+
+    def part(self, parameters: Mapping[str, Tensor] | None = None) -> Part:
+        """The adapter and head with these weights, or with those of this moment."""
+        given = {k: v.detach() for k, v in (parameters or self.parameters()).items()}
+        head = {k.removeprefix("head."): v for k, v in given.items() if k.startswith("head.")}
+        return Part(self._start.adapter.with_tensors(given), GradeHead(self._start.head.kind, head))
+
+
+def grader_of(backbone: Backbone, part: Part, settings: GraderSettings) -> PairGrader:
+    """A grader of these weights; it is in the backbone until the next one takes its place."""
+    backbone.add_adapter(_ADAPTER, part.adapter)
+    return PairGrader(backbone, part.head, _ADAPTER, settings)
+
+
+def _first_windows(
+    backbone: Backbone, pairs: Sequence[PairTexts], settings: GraderSettings
+) -> list[Window]:
+    """The first window of every pair, in order."""
+    first: dict[int, Window] = {}
+    for window in backbone.windows(pairs, settings.max_length, settings.overlap):
+        first.setdefault(window.pair, window)
+    return [first[pair] for pair in range(len(pairs))]

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter, LowRank, new_adapter
+from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError, DeadlineError, InputError, SpecialistError
+from pointsman.grade.features import feature_width
+from pointsman.grade.grader import GraderSettings, PairGrader
+from pointsman.grade.head import GradeHead
+from pointsman.grade.objective import Objective
+from pointsman.grade.probe import between, probe, scaled
+from pointsman.grade.recipe import Labelled, Recipe, choose_alpha, train_grader
+from pointsman.grade.scaling import Temperature
+from pointsman.grade.task import GraderTask, Part, grader_of
+from pointsman.protocols import Grader
+from pointsman.training.loop import Plan
+from pointsman.types import Passage
+from tiny import WIDTH, write_tiny
+
+GRADES = ("no", "some", "yes")
+SETTINGS = GraderSettings(GRADES, max_length=48)
+COLOURS = ["red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "silver"]
+GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return Backbone.load(write_tiny(tmp_path_factory.mktemp("tiny")), device="cpu", dtype="fp32")
+
+
+def part_of(backbone: Backbone, seed: int = 0) -> Part:
+    """A random head and an adapter that changes something."""
+    generator = torch.Generator().manual_seed(seed)
+    fresh = new_adapter(backbone.model, 2, 4.0, generator)
+    adapter = LoraAdapter(
+        {
+            name: LowRank(pair.a, torch.randn(pair.b.shape, generator=generator), pair.scale)
+            for name, pair in fresh.layers.items()
+        }
+    )
+    head = GradeHead.fresh("plain", feature_width(WIDTH), 3, 0, generator)
+    head.tensors["output.weight"] *= 20
+    return Part(adapter, head)
+
+
+def test_a_pair_is_graded_the_same_in_any_company(backbone: Backbone) -> None:
+    grader = grader_of(backbone, part_of(backbone), SETTINGS)
+    assert isinstance(grader, Grader)
+    passages = [Passage(id=str(i), text=" ".join(GREEK[: i + 1])) for i in range(6)]
+    together = grader.grade("what follows alpha", passages)
+    assert together.shape == (6, 3)
+    assert together.sum(axis=1) == pytest.approx(1)
+    for i, passage in enumerate(passages):
+        alone = grader.grade("what follows alpha", [passage])
+        assert alone[0] == pytest.approx(together[i], abs=1e-5)
+    assert grader.grade("what", []).shape == (0, 3)
+
+
+def test_titles_are_read_too(backbone: Backbone) -> None:
+    grader = grader_of(backbone, part_of(backbone), SETTINGS)
+    plain, titled = Passage(id="a", text="red"), Passage(id="b", text="red", title="kappa")
+    found = grader.grade("what", [plain, titled])
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_a_long_passage_counts_by_its_most_promising_window(backbone: Backbone) -> None:
+    grader = grader_of(backbone, part_of(backbone), SETTINGS)
+    text = " ".join(GREEK * 12)
+    windows = backbone.windows([("what", text)], SETTINGS.max_length, SETTINGS.overlap)
+    assert len(windows) > 2
+    pieces = [text[w.offsets[w.offsets[:, 0] >= 0][0, 0] : w.offsets[:, 1].max()] for w in windows]
+    each = grader.probabilities([("what", piece) for piece in pieces])
+    best = int((each @ np.arange(3)).argmax())
+    assert grader.probabilities([("what", text)])[0] == pytest.approx(each[best], abs=1e-4)
+
+
+def test_calibration_is_applied(backbone: Backbone) -> None:
+    grader = grader_of(backbone, part_of(backbone), SETTINGS)
+    pairs = [("what", "red"), ("is", "blue")]
+    raw = grader.probabilities(pairs)
+    cool = grader.scaled(Temperature(2.0)).probabilities(pairs)
+    expected = np.sqrt(raw) / np.sqrt(raw).sum(axis=1, keepdims=True)
+    assert cool == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_deadline_is_kept(backbone: Backbone) -> None:
+    grader = grader_of(backbone, part_of(backbone), SETTINGS)
+    with pytest.raises(DeadlineError):
+        grader.probabilities([("what", "red")], Deadline(1e-9))
+
+
+def test_a_head_of_other_grades(backbone: Backbone) -> None:
+    head = GradeHead.fresh("plain", feature_width(WIDTH), 4)
+    with pytest.raises(SpecialistError, match="knows 4 grades, its settings name 3"):
+        PairGrader(backbone, head, None, SETTINGS)
+
+
+def test_settings_come_back() -> None:
+    settings = replace(SETTINGS, head="corn", scaling=Temperature(1.5))
+    assert GraderSettings.of(settings.record()) == settings
+    with pytest.raises(SpecialistError, match="incomplete"):
+        GraderSettings.of({"grades": ["a", "b"]})
+
+
+def test_the_task_learns_what_inference_says(backbone: Backbone) -> None:
+    """The loss that training sees is the likelihood of the grader that comes out of it."""
+    part = part_of(backbone)
+    pairs = [("what follows", " ".join(GREEK[i : i + 1 + i % 4])) for i in range(7)]
+    labels = np.array([0, 1, 2, 0, 1, 2, 0])
+    targets = torch.nn.functional.one_hot(torch.from_numpy(labels), 3).float()
+    task = GraderTask(
+        backbone, part, pairs, targets, Objective(), lambda grader: {}, SETTINGS, batch_size=3
+    )
+    probabilities = grader_of(backbone, part, SETTINGS).probabilities(pairs)
+    expected = -np.log(probabilities[np.arange(7), labels])
+    for batch in task.batches(0):
+        assert task.loss(batch).item() == pytest.approx(expected[batch].mean(), abs=1e-4)
+    assert sorted(i for batch in task.batches(0) for i in batch) == list(range(7))
+    assert task.batches(0) == task.batches(0) != task.batches(1)
+    other = GraderTask(
+        backbone, part, pairs, 1 - targets, Objective(), lambda grader: {}, SETTINGS, batch_size=3
+    )
+    assert task.fingerprint() != other.fingerprint()
+
+
+def test_the_ends_of_the_path(backbone: Backbone) -> None:
+    tuned = part_of(backbone, 1)
+    probed = GradeHead.fresh("plain", feature_width(WIDTH), 3, 0, torch.Generator().manual_seed(5))
+    pairs = [("what", "red"), ("is", "blue green")]
+
+    def graded(part: Part) -> np.ndarray:
+        return grader_of(backbone, part, SETTINGS).probabilities(pairs)
+
+    frozen = PairGrader(backbone, probed, None, SETTINGS).probabilities(pairs)
+    assert graded(between(probed, tuned, 0.0)) == pytest.approx(frozen, abs=1e-5)
+    assert graded(between(probed, tuned, 1.0)) == pytest.approx(graded(tuned), abs=1e-5)
+    # ΔW is scaled, not its factors: half of the scale, where half of A and of B would be a quarter.
+    half = scaled(tuned.adapter, 0.5)
+    name, pair = next(iter(tuned.adapter.layers.items()))
+    x = torch.randn(2, pair.a.shape[1])
+    assert torch.allclose(half.layers[name].delta(x), pair.delta(x) / 2)
+    with pytest.raises(ConfigError, match="alpha must lie between 0 and 1"):
+        between(probed, tuned, 1.2)
+
+
+def test_a_probe_is_logistic_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(300, 6)).astype(np.float32)
+    labels = (x[:, 0] + generator.normal(size=300) * 0.5 > 0).astype(int) + (x[:, 1] > 1)
+    targets = torch.nn.functional.one_hot(torch.from_numpy(labels), 3).float()
+    head = GradeHead.fresh("plain", 6, 3)
+    fitted = probe(torch.from_numpy(x), targets, head, Objective(), penalty=0.01, steps=500)
+    theirs = LogisticRegression(C=1 / (0.01 * 300), max_iter=5000, tol=1e-8).fit(x, labels)
+    ours = fitted.log_probabilities(torch.from_numpy(x)).exp().numpy()
+    assert ours == pytest.approx(theirs.predict_proba(x), abs=2e-3)
+
+
+def made(seed: int, n: int = 240) -> Labelled:
+    """Grade 2 where the question names the passage's colour, 1 where it names another, 0 for Greek."""
+    rng = np.random.default_rng(seed)
+    pairs, labels = [], []
+    for _ in range(n):
+        grade, (colour, other) = int(rng.integers(3)), rng.choice(COLOURS, 2, replace=False)
+        named = (str(rng.choice(GREEK)), other, colour)[grade]
+        pairs.append((f"what is {named}", f"here comes {colour}"))
+        labels.append(grade)
+    targets = torch.nn.functional.one_hot(torch.tensor(labels), 3).float()
+    return Labelled(pairs, targets, np.array(labels))
+
+
+QUICK = Recipe(
+    hidden=0,
+    rank=4,
+    batch_size=16,
+    max_length=48,
+    plan=Plan(measure="nll", epochs=4, learning_rate=1e-2, evaluations=1),
+)
+
+
+def test_training_learns_and_the_path_leads_there(backbone: Backbone, tmp_path: Path) -> None:
+    train_on, dev = made(0), made(1, 90)
+    trained = train_grader(backbone, train_on, dev, GRADES, QUICK, tmp_path)
+    settings = GraderSettings(GRADES, max_length=48)
+    grader = grader_of(backbone, trained.at(1.0), settings)
+    right = grader.probabilities(dev.pairs).argmax(axis=1) == dev.labels
+    assert right.mean() > 0.6
+    # Knowing nothing is log 3 = 1.1 nats.
+    found = choose_alpha(backbone, trained, settings, dev, (0.0, 1.0))
+    assert found[0.0][1] < 0.7
+    assert found[1.0][1] == pytest.approx(-trained.outcome.best)
+    again = train_grader(backbone, train_on, dev, GRADES, QUICK, tmp_path)
+    assert again.outcome.best == trained.outcome.best
+
+
+def test_nothing_to_learn_from(backbone: Backbone, tmp_path: Path) -> None:
+    dev = made(1, 30)
+    empty = Labelled([], torch.zeros(0, 3), np.zeros(0, dtype=np.int64))
+    with pytest.raises(InputError, match="training pairs: no graded pair"):
+        train_grader(backbone, empty, dev, GRADES, QUICK, tmp_path)
+    same = Labelled(dev.pairs, dev.targets, np.ones(30, dtype=np.int64))
+    with pytest.raises(InputError, match="all 30 pairs have grade 1 of 3"):
+        train_grader(backbone, same, dev, GRADES, QUICK, tmp_path)
+
+
+def test_one_guard_at_a_time() -> None:
+    with pytest.raises(ConfigError, match="either label smoothing or OCC"):
+        Objective(smoothing=0.1, occ=0.5)
