@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.data.beir import read_queries
+from pointsman.data.graded import GradedPair, Grading, Parts, read_graded, read_parts
 from pointsman.data.nq import read_oracle, reading_examples
 from pointsman.data.splits import refuse_overlap, without
 from pointsman.data.squad import read_squad
@@ -33,6 +34,20 @@ ROUTING_SEEN = ("scifact", "covidqa", "climate-fever", "cosqa", "newwiki", "amaz
 """The sets that query experts are trained for in the routing tables."""
 ROUTING_UNSEEN = ("cranfield", "medline", "cisi", "cacm", "npl", "nq")
 """The sets that no expert is trained for there."""
+
+RELEVANCE_GRADES = ("irrelevant", "weak", "strong")
+HOMEDEPOT = Grading(RELEVANCE_GRADES, (2.0, 2.67))
+"""Scores from 1 to 3, means of a few people's."""
+HOMEDEPOT_LEVELS = Grading(
+    tuple(f"score {level}" for level in ("1", "1.33", "1.67", "2", "2.33", "2.67", "3")),
+    (1.33, 1.67, 2.0, 2.33, 2.67, 3.0),
+)
+"""A grade for each mean of three; the 59 means of four go to the level below."""
+CROWDFLOWER = Grading(RELEVANCE_GRADES, (2.0, 4.0))
+"""Median grades from 1 to 4."""
+NO_RELEVANCE_EXPERTS = ("homedepot",)
+"""Retrieval sets whose experts, and whatever else is trained on them, appear in no relevance table:
+their training queries are graded pairs' queries too, also of the tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,17 @@ def training_parts(
         name: without(part, test, lambda example: example.question) for name, part in dev.items()
     }
     return train, kept
+
+
+def homedepot_parts(data: Path) -> Parts:
+    """The graded pairs that relevance is learned and tested on, in their fixed parts."""
+    graded = data / "graded"
+    return read_parts(graded / "homedepot-splits.json", read_graded(graded / "homedepot.tsv"))
+
+
+def crowdflower_pairs(data: Path) -> list[GradedPair]:
+    """The graded pairs of another shop; nothing is trained or tuned on them."""
+    return list(read_graded(data / "graded" / "crowdflower.tsv"))
 
 
 def check(data: Path) -> None:
