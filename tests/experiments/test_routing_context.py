@@ -8,34 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from domains import COLOURS, make_queries
+from domains import COLOURS, QUICK, make_documents, make_parts, make_queries
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
-from pointsman.data.arrays import ArrayCache
 from pointsman.data.beir import write_beir
 from pointsman.evaluate.significance import Interval
 from pointsman.experiments.report import silent
-from pointsman.experiments.routing.bed import RoutingSet, load_set
 from pointsman.experiments.routing.context import ContextTask, context
-from pointsman.experiments.routing.views import Views
+from pointsman.experiments.routing.trained_bed import load_bed
 from pointsman.route.collection import Documents, Judged
 from pointsman.route.loss import contrastive_loss
-from pointsman.route.recipe import Recipe
 from pointsman.route.task import ExpertTask
 from pointsman.training.loop import Plan, train
 from pointsman.types import Document, Query
 from tiny import write_tiny
 
-QUICK = Recipe(
-    name="quick",
-    negatives=("judged", "all"),
-    rank=4,
-    alpha=16.0,
-    targets=(),
-    batch_size=16,
-    dropout=0.0,
-    plan=Plan("nDCG@10", epochs=6, learning_rate=1e-2, weight_decay=0),
-)
 TEXTS = [f"the colour {colour} comes here" for colour in COLOURS]
 # So much alike that the base's vectors hardly tell them apart.
 ALIKE = [" ".join(["what follows is the"] * 12 + [colour]) for colour in COLOURS]
@@ -49,7 +36,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 @pytest.fixture(scope="module")
 def documents(backbone: Backbone) -> Documents:
-    return Documents(tuple(COLOURS), backbone.encode(TEXTS, prompt="document"))
+    return make_documents(backbone)
 
 
 def some_adapter(backbone: Backbone, from_layer: int = 0) -> LoraAdapter:
@@ -181,10 +168,7 @@ def test_documents_that_the_base_confuses_are_told_apart(
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bed")
-    parts = {
-        part: make_queries(count, seed)
-        for seed, (part, count) in enumerate({"train": 64, "dev": 24, "test": 32}.items())
-    }
+    parts = make_parts()
     write_beir(
         folder / "beir" / "alike",
         [Document(colour, text) for colour, text in zip(COLOURS, ALIKE, strict=True)],
@@ -195,34 +179,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_study_and_going_on_with_it(data: Path, backbone: Backbone, tmp_path: Path) -> None:
-    cache = ArrayCache(tmp_path / "vectors")
-    sets: dict[str, RoutingSet] = {
-        "alike": load_set(data / "beir" / "alike", backbone, cache, silent)
-    }
-    views = Views(backbone, cache, {})
-    test = {name: views.view(each, "test") for name, each in sets.items()}
+    bed = load_bed(data, backbone, tmp_path, QUICK, silent, seen=[], unseen=["alike"])
     shown: list[str] = []
 
     def listen(label: str, done: int, total: int) -> None:
         shown.append(label)
 
     def study() -> Sequence[Any]:
-        (row,) = context(
-            sets,
-            test,
-            views,
-            backbone,
-            cache,
-            QUICK,
-            tmp_path / "experts",
-            listen,
-            names=["alike"],
-        ).rows
+        (row,) = context(bed, QUICK, tmp_path / "experts", listen, names=["alike"]).rows
         return row
 
     name, base, queries, both, frozen, difference, p = study()
     assert name == "alike"
-    assert base == pytest.approx(test["alike"].utilities[:, 0].mean())
+    assert base == pytest.approx(bed.test["alike"].utilities[:, 0].mean())
     assert queries > base + 0.1
     assert both > base + 0.1
     # The adapter of both sides has moved the documents: the base's are not what its queries look for.

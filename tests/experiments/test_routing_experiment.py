@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domains import COLOURS, FILLERS, LETTERS
+from domains import COLOURS, FILLERS, LETTERS, PARTS, QUICK
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.beir import write_beir
@@ -24,20 +24,9 @@ from pointsman.experiments.routing.studies import asked_before
 from pointsman.experiments.routing.views import View
 from pointsman.route.collection import Documents, Judged
 from pointsman.route.familiarity import Domain
-from pointsman.route.recipe import Recipe
-from pointsman.training.loop import Plan
 from pointsman.types import Document, Query
 from tiny import write_tiny
 
-QUICK = Recipe(
-    name="quick",
-    negatives=("judged",),
-    rank=4,
-    alpha=16.0,
-    targets=(),
-    batch_size=16,
-    plan=Plan("nDCG@10", epochs=6, learning_rate=1e-2, weight_decay=0, evaluations=1, patience=6),
-)
 # Each domain speaks its own words and pairs letters with colours its own way.
 SEEN = {"first": (FILLERS[:4], 0), "second": (FILLERS[4:], 3)}
 UNSEEN = {"third": (FILLERS[2:6], 5)}
@@ -65,7 +54,7 @@ def write_domain(folder: Path, words: list[str], shift: int, parts: dict[str, in
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("bed")
     for name, (words, shift) in SEEN.items():
-        write_domain(data / "beir" / name, words, shift, {"train": 64, "dev": 24, "test": 32})
+        write_domain(data / "beir" / name, words, shift, PARTS)
     for name, (words, shift) in UNSEEN.items():
         write_domain(data / "beir" / name, words, shift, {"test": 32})
     return data

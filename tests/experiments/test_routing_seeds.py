@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domains import make_documents, make_queries
+from domains import QUICK, make_sets
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.errors import ConfigError
 from pointsman.evaluate.significance import Interval
 from pointsman.evaluate.tables import Cell
 from pointsman.experiments.report import silent
-from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.experiments.routing.experts import experts_of
 from pointsman.experiments.routing.seeds import (
     chosen_by,
     correlation,
@@ -23,21 +21,11 @@ from pointsman.experiments.routing.seeds import (
     seeds,
     seeds_table,
 )
-from pointsman.experiments.routing.views import View, Views
+from pointsman.experiments.routing.trained_bed import Bed, trained_bed
+from pointsman.experiments.routing.views import View
 from pointsman.route.collection import Documents, Judged
-from pointsman.route.recipe import Recipe
-from pointsman.training.loop import Plan
 from tiny import write_tiny
 
-QUICK = Recipe(
-    name="quick",
-    negatives=("judged",),
-    rank=4,
-    alpha=16.0,
-    targets=(),
-    batch_size=16,
-    plan=Plan("nDCG@10", epochs=4, learning_rate=1e-2, weight_decay=0, evaluations=1, patience=4),
-)
 SECOND = 1 / log2(3)  # nDCG of the one relevant document in second place; in third it is a half
 # Query vectors that find document "a" first, second and third.
 RANKED = {1.0: [1.0, 0.0, 0.0], SECOND: [0.5, 1.0, 0.0], 0.5: [0.1, 1.0, 0.5]}
@@ -135,40 +123,31 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return Backbone.load(folder, device="cpu", dtype="fp32", attention="eager")
 
 
-def test_the_study_and_going_on_with_it(backbone: Backbone, tmp_path: Path) -> None:
-    documents = make_documents(backbone)
-    sets = {
-        name: RoutingSet(
-            name,
-            documents,
-            {
-                part: make_queries(32, seed, shift)
-                for seed, part in enumerate(("train", "dev", "test"))
-            },
-        )
-        for name, shift in {"first": 0, "second": 3, "third": 5}.items()
-    }
-    learned = [sets["first"], sets["second"]]
-    folder = tmp_path / "experts"
-    trained = experts_of(learned, backbone, QUICK, folder, silent)
-    views = Views(backbone, ArrayCache(tmp_path / "vectors"), trained)
-    test = {name: views.view(each, "test") for name, each in sets.items()}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experts")
+
+
+@pytest.fixture(scope="module")
+def bed(backbone: Backbone, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bed:
+    cache = ArrayCache(tmp_path_factory.mktemp("vectors"))
+    seen = ["first", "second"]
+    return trained_bed(make_sets(backbone), seen, backbone, cache, QUICK, folder, silent)
+
+
+def test_the_study_and_going_on_with_it(bed: Bed, folder: Path) -> None:
     shown: list[str] = []
 
     def listen(label: str, done: int, total: int) -> None:
         shown.append(label)
 
     def study() -> list[object]:
-        seen = ["first", "second"]
-        table = seeds(
-            sets, test, views, backbone, QUICK, folder, listen, seen=seen, unseen=["third"], seed=1
-        )
-        return list(table.rows)
+        return list(seeds(bed, QUICK, folder, listen, seed=1).rows)
 
     rows = study()
     assert shown
     first = row(rows[0])
-    assert first["base"] == pytest.approx(test["first"].utilities[:, 0].mean())
+    assert first["base"] == pytest.approx(bed.test["first"].utilities[:, 0].mean())
     assert first["own"] > 0.2  # type: ignore[operator]  # trained twice for the same, they gain alike
     assert [row(line)["set"] for line in rows] == [
         "first",
@@ -180,14 +159,16 @@ def test_the_study_and_going_on_with_it(backbone: Backbone, tmp_path: Path) -> N
     shown.clear()
     assert study() == rows
     assert shown == []
-    again = second_seed(learned, backbone, QUICK, folder, listen, 1)
+    # Dev chose among the kinds of negatives once, with the first seed.
+    either = replace(QUICK, negatives=("all", "judged"))
+    again = second_seed(bed, either, folder, listen, 1)
     assert shown == []
     assert {each.digest for each in again.values()}.isdisjoint(
-        each.whole.digest for each in trained.values()
+        each.whole.digest for each in bed.trained.values()
     )
 
 
-def test_the_second_seed_is_another_one(backbone: Backbone, tmp_path: Path) -> None:
+def test_the_second_seed_is_another_one(bed: Bed, tmp_path: Path) -> None:
     recipe = replace(QUICK, plan=replace(QUICK.plan, seed=3))
     with pytest.raises(ConfigError, match="another one than 3"):
-        second_seed([], backbone, recipe, tmp_path, silent, 3)
+        second_seed(bed, recipe, tmp_path, silent, 3)

@@ -7,37 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domains import make_documents, make_queries
+from domains import QUICK, make_queries, make_sets
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.report import silent
-from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.experiments.routing.experts import experts_of
 from pointsman.experiments.routing.sizes import (
     OWN,
     SEEN,
     UNSEEN,
+    Sized,
     nested,
     size_curves,
     sized,
     sizes_table,
     training_sizes,
 )
-from pointsman.experiments.routing.views import Views
-from pointsman.route.recipe import Recipe
-from pointsman.training.loop import Plan
+from pointsman.experiments.routing.trained_bed import Bed, trained_bed
 from tiny import write_tiny
-
-QUICK = Recipe(
-    name="quick",
-    negatives=("judged",),
-    rank=4,
-    alpha=16.0,
-    targets=(),
-    batch_size=16,
-    plan=Plan("nDCG@10", epochs=6, learning_rate=1e-2, weight_decay=0, evaluations=1, patience=6),
-)
-SHIFTS = {"first": 0, "second": 3, "third": 5}
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +33,15 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def sets(backbone: Backbone) -> dict[str, RoutingSet]:
-    documents = make_documents(backbone)
-    return {
-        name: RoutingSet(
-            name,
-            documents,
-            {
-                part: make_queries(count, seed, shift)
-                for seed, (part, count) in enumerate({"train": 64, "dev": 24, "test": 32}.items())
-            },
-        )
-        for name, shift in SHIFTS.items()
-    }
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experts")
+
+
+@pytest.fixture(scope="module")
+def bed(backbone: Backbone, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bed:
+    cache = ArrayCache(tmp_path_factory.mktemp("vectors"))
+    seen = ["first", "second"]
+    return trained_bed(make_sets(backbone), seen, backbone, cache, QUICK, folder, silent)
 
 
 def test_subsets_lie_within_each_other_and_the_last_is_all() -> None:
@@ -93,70 +75,35 @@ def test_means_and_gains_by_hand() -> None:
     assert size_curves([of_base, found])[SEEN]["one"][10][0] == pytest.approx(-0.125)
 
 
-def test_the_study_and_going_on_with_it(
-    sets: dict[str, RoutingSet], backbone: Backbone, tmp_path: Path
-) -> None:
-    views = Views(backbone, ArrayCache(tmp_path / "vectors"), {})
-    test = {name: views.view(each, "test") for name, each in sets.items()}
+def test_the_study_and_going_on_with_it(bed: Bed, folder: Path) -> None:
     shown: list[str] = []
 
     def listen(label: str, done: int, total: int) -> None:
         shown.append(label)
 
-    def study() -> list[object]:
-        return list(
-            training_sizes(
-                sets,
-                test,
-                views,
-                backbone,
-                QUICK,
-                tmp_path / "experts",
-                listen,
-                seen=["first", "second"],
-                unseen=["third"],
-                names=["first"],
-                sizes=(8, 32),
-            )
-        )
+    def study() -> list[Sized]:
+        return training_sizes(bed, QUICK, folder, listen, names=["first"], sizes=(8, 32))
 
     found = study()
-    table = sizes_table(found)  # type: ignore[arg-type]
+    table = sizes_table(found)
     assert [row[1] for row in table.rows] == [0, 8, 32, 64]
     own = [float(row[2]) for row in table.rows]  # type: ignore[arg-type]
-    assert own[0] == pytest.approx(test["first"].utilities[:, 0].mean())
+    assert own[0] == pytest.approx(bed.test["first"].utilities[:, 0].mean())
     assert own[3] > own[0] + 0.2
     assert own[3] > own[1]
     # The other domains pair words their own way: what helps here harms there.
     assert float(table.rows[3][3]) < own[3] - 0.2  # type: ignore[arg-type]
-    assert any("8 queries" in label for label in shown)
+    # The expert of all queries is the bed's own.
+    assert {label.rpartition(", ")[2] for label in shown} == {"8 queries", "32 queries"}
+    own_view = bed.test["first"].utilities[:, 1 + bed.views.experts.index("first")]
+    assert own[3] == pytest.approx(own_view.mean())
 
     shown.clear()
     assert study() == found
     assert shown == []
-    # The expert of all queries is the bed's own.
-    experts_of([sets["first"]], backbone, QUICK, tmp_path / "experts", listen)
-    assert shown
-    assert all("half" in label for label in shown)
 
 
-def test_a_batch_is_no_larger_than_the_training_set(
-    sets: dict[str, RoutingSet], backbone: Backbone, tmp_path: Path
-) -> None:
-    views = Views(backbone, ArrayCache(tmp_path / "vectors"), {})
-    test = {"first": views.view(sets["first"], "test")}
+def test_a_batch_is_no_larger_than_the_training_set(bed: Bed, tmp_path: Path) -> None:
     wide = replace(QUICK, batch_size=32, plan=replace(QUICK.plan, epochs=1))
-    found = training_sizes(
-        sets,
-        test,
-        views,
-        backbone,
-        wide,
-        tmp_path / "experts",
-        silent,
-        seen=["first"],
-        unseen=[],
-        names=["first"],
-        sizes=(8,),
-    )
+    found = training_sizes(bed, wide, tmp_path, silent, names=["first"], sizes=(8,))
     assert [each.queries for each in found] == [0, 8, 64]

@@ -27,15 +27,14 @@ from pointsman.evaluate.significance import bootstrap_interval, paired_randomisa
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.experiments.routing.experts import BedExpert, kept_expert
-from pointsman.experiments.routing.views import View, Views
+from pointsman.experiments.routing.experts import BedExpert, keep_expert, kept_expert
+from pointsman.experiments.routing.trained_bed import Bed
 from pointsman.route.collection import Documents, Judged
-from pointsman.route.expert import Expert, domain_of, save_expert
 from pointsman.route.loss import contrastive_loss
-from pointsman.route.recipe import Data, Recipe, identity
+from pointsman.route.recipe import Data, Recipe, identity, measured
 from pointsman.route.task import Encode, ExpertTask
 from pointsman.route.union import UnionTask
-from pointsman.route.utility import MEASURE, utilities
+from pointsman.route.utility import MEASURE
 from pointsman.training.loop import train
 
 SETS = ("scifact", "covidqa", "cosqa")
@@ -110,20 +109,11 @@ class ContextTask(ExpertTask):
         self.backbone.add_adapter(_ADAPTER, self.adapter())
         vectors = self.backbone.encode(self._texts, _ADAPTER, prompt="document")
         documents = Documents(self._documents.ids, vectors)
-        return _measured(documents, self._dev, encode)
+        return measured(documents, self._dev, encode)
 
 
 def context(
-    sets: Mapping[str, RoutingSet],
-    test: Mapping[str, View],
-    views: Views,
-    backbone: Backbone,
-    cache: ArrayCache,
-    recipe: Recipe,
-    folder: Path,
-    show: Show,
-    *,
-    names: Sequence[str] = SETS,
+    bed: Bed, recipe: Recipe, folder: Path, show: Show, *, names: Sequence[str] = SETS
 ) -> Table:
     """The whole study on the sets `names`; `folder` keeps the adapters."""
     columns: list[Column | str] = ["set"]
@@ -134,11 +124,11 @@ def context(
     columns += [Column("both sides − query side only", decimals=2, scale=100), "p"]
     cells: list[list[Cell]] = []
     for name in names:
-        each, view = sets[name], test[name]
-        alone, both = (trained(each, side, backbone, recipe, folder, show) for side in SIDES)
-        anew = reencoded(each, both, backbone, cache, show)
-        by_query = view.score(views.alone(each, "test", alone))
-        of_both = views.alone(each, "test", both)
+        each, view = bed.sets[name], bed.test[name]
+        alone, both = (trained(each, side, bed.backbone, recipe, folder, show) for side in SIDES)
+        anew = reencoded(each, both, bed.backbone, bed.cache, show)
+        by_query = view.score(bed.views.alone(each, "test", alone))
+        of_both = bed.views.alone(each, "test", both)
         by_both = view.over(anew, view.judged).score(of_both)
         cells.append(
             [
@@ -192,10 +182,11 @@ def trained(
         place.with_name(place.name + ".run"),
         lambda progress: show(f"{each.name}: training {side}", progress.step, progress.steps),
     )
-    domain = domain_of(backbone, [query.text for query in data.train])
-    save_expert(
-        Expert(each.name, task.adapter(outcome.parameters), backbone.identity.sha256, domain),
-        backbone.identity,
+    return keep_expert(
+        each.name,
+        task.adapter(outcome.parameters),
+        data.train,
+        backbone,
         place,
         training={
             "recipe": asdict(recipe),
@@ -203,10 +194,8 @@ def trained(
             "side": side,
             "steps": outcome.steps,
         },
-        numbers={"dev": {"measure": MEASURE, "best": outcome.best}},
-        card=f"# {each.name}\n",
+        dev={"measure": MEASURE, "best": outcome.best},
     )
-    return kept_expert(each.name, place)
 
 
 def reencoded(
@@ -262,12 +251,7 @@ def _task(
         adapter,
         data.train,
         data.documents,
-        partial(_measured, data.documents, data.dev),
+        partial(measured, data.documents, data.dev),
         negatives="batch",
         **settings,
     )
-
-
-def _measured(documents: Documents, dev: Sequence[Judged], encode: Encode) -> Mapping[str, float]:
-    vectors = encode([query.text for query in dev])
-    return {MEASURE: float(utilities(documents, dev, [vectors]).mean())}

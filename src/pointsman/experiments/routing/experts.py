@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,8 +103,7 @@ def trained_expert(
     try:
         return kept_expert(each.name, place)
     except SpecialistError:  # not there yet, or not whole
-        _train(each.name, data, fold, backbone, recipe, place, show)
-        return kept_expert(each.name, place)
+        return _train(each.name, data, fold, backbone, recipe, place, show)
 
 
 def kept_expert(name: str, place: Path) -> BedExpert:
@@ -118,6 +118,32 @@ def kept_expert(name: str, place: Path) -> BedExpert:
     )
 
 
+def keep_expert(
+    name: str,
+    adapter: LoraAdapter,
+    train: Sequence[Judged],
+    backbone: Backbone,
+    place: Path,
+    *,
+    training: Mapping[str, Any],
+    dev: Mapping[str, Any],
+) -> BedExpert:
+    """Write an expert with the moments of its training queries, and take it as it comes back.
+
+    `dev` holds the numbers that it was chosen by. Raises as `save_specialist` does.
+    """
+    domain = domain_of(backbone, [query.text for query in train])
+    save_expert(
+        Expert(name, adapter, backbone.identity.sha256, domain),
+        backbone.identity,
+        place,
+        training=training,
+        numbers={"dev": dev},
+        card=f"# {name}\n",
+    )
+    return kept_expert(name, place)
+
+
 def _train(
     name: str,
     data: Data,
@@ -126,7 +152,7 @@ def _train(
     recipe: Recipe,
     place: Path,
     show: Show,
-) -> None:
+) -> BedExpert:
     label = f"{name}: training" + ("" if fold is None else f", half {fold + 1} of 2")
     started = time.monotonic()
     trained = train_expert(
@@ -136,11 +162,12 @@ def _train(
         place.with_name(place.name + ".run"),
         lambda kind, progress: show(f"{label} ({kind})", progress.step, progress.steps),
     )
-    domain = domain_of(backbone, [query.text for query in data.train])
     outcome = trained.outcomes[trained.negatives]
-    save_expert(
-        Expert(name, trained.adapter, backbone.identity.sha256, domain),
-        backbone.identity,
+    return keep_expert(
+        name,
+        trained.adapter,
+        data.train,
+        backbone,
         place,
         training={
             "recipe": asdict(recipe),
@@ -148,10 +175,7 @@ def _train(
             "steps": outcome.steps,
             "seconds": round(time.monotonic() - started),
         },
-        numbers={
-            "dev": {"measure": recipe.plan.measure, "best": trained.best, "base": trained.base}
-        },
-        card=f"# {name}\n",
+        dev={"measure": recipe.plan.measure, "best": trained.best, "base": trained.base},
     )
 
 
@@ -187,18 +211,16 @@ def union_of(
             place.with_name(place.name + ".run"),
             lambda progress: show("union: training", progress.step, progress.steps),
         )
-        texts = [query.text for each in data for query in each.train]
-        domain = domain_of(backbone, texts)
-        save_expert(
-            Expert("union", adapter, backbone.identity.sha256, domain),
-            backbone.identity,
+        return keep_expert(
+            "union",
+            adapter,
+            [query for each in data for query in each.train],
+            backbone,
             place,
             training={
                 "recipe": asdict(recipe),
                 "negatives": recipe.negatives[0],
                 "steps": outcome.steps,
             },
-            numbers={"dev": {"measure": recipe.plan.measure, "best": outcome.best}},
-            card="# union\n",
+            dev={"measure": recipe.plan.measure, "best": outcome.best},
         )
-        return kept_expert("union", place)

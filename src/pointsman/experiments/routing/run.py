@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.data.arrays import ArrayCache
 from pointsman.data.draw import drawn
 from pointsman.data.testbed import ROUTING_SEEN, ROUTING_UNSEEN
-from pointsman.errors import InputError
 from pointsman.evaluate.tables import Table
 from pointsman.experiments.report import Report, Show, silent
 from pointsman.experiments.routing import pictures
-from pointsman.experiments.routing.bed import RoutingSet, load_set, pooled
+from pointsman.experiments.routing.bed import pooled
 from pointsman.experiments.routing.choice import choose
 from pointsman.experiments.routing.context import SETS as CONTEXT_SETS
 from pointsman.experiments.routing.context import context
 from pointsman.experiments.routing.cost import BATCH, cost
-from pointsman.experiments.routing.experts import Trained, experts_of, union_of
-from pointsman.experiments.routing.keywords import Keywords, keywords
+from pointsman.experiments.routing.experts import union_of
 from pointsman.experiments.routing.rows import (
-    Known,
     Row,
     Way,
     controls,
@@ -44,7 +40,8 @@ from pointsman.experiments.routing.tables import (
     main_table,
     significance_table,
 )
-from pointsman.experiments.routing.views import View, Views
+from pointsman.experiments.routing.trained_bed import Bed, load_bed
+from pointsman.experiments.routing.views import View
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import OURS, Recipe
@@ -53,27 +50,6 @@ from pointsman.route.utility import MEASURE
 # In how many orders experts are added one by one.
 ORDERS = 3
 AGAINST = ("base", "one multi-task adapter", "pilots, mean, k = 1", "DatasetOracle")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bed:
-    """What all tables are made from: the sets, their experts, and every query under every expert."""
-
-    sets: Mapping[str, RoutingSet]
-    seen: Sequence[str]
-    unseen: Sequence[str]
-    backbone: Backbone
-    cache: ArrayCache
-    trained: Mapping[str, Trained]
-    views: Views
-    known: Known
-    test: Mapping[str, View]
-
-    def words(self, view: View) -> Keywords:
-        """What BM25 finds for a view's queries in their own collection."""
-        each, texts = self.sets[view.set], [query.text for query in view.judged]
-        base = self.backbone.identity
-        return keywords(view.set, each.passages, each.documents, texts, base, self.cache)
 
 
 def run(
@@ -97,11 +73,8 @@ def run(
     `draw` says: draw-map.svg, ….
     """
     show = show or silent
-    missing = [name for name in (*seen, *unseen) if not (data / "beir" / name).is_dir()]
-    if missing:
-        raise InputError(f"{data}: no beir/{missing[0]} in it; docs/data.md says how to make it")
     recipe = replace(recipe, plan=replace(recipe.plan, seed=seed)).on(backbone)
-    bed = _bed(data, backbone, folder, recipe, seen, unseen, limit, show)
+    bed = load_bed(data, backbone, folder, recipe, show, seen=seen, unseen=unseen, limit=limit)
     learned = [bed.sets[name] for name in seen]
     union = union_of(learned, bed.trained, backbone, recipe, folder / "experts", show)
     multi = {name: bed.views.alone(each, "test", union) for name, each in bed.sets.items()}
@@ -172,34 +145,6 @@ def run(
     return Report((*tables, *choices), details)
 
 
-def _bed(
-    data: Path,
-    backbone: Backbone,
-    folder: Path,
-    recipe: Recipe,
-    seen: Sequence[str],
-    unseen: Sequence[str],
-    limit: int | None,
-    show: Show,
-) -> Bed:
-    cache = ArrayCache(folder / "vectors")
-    sets = {
-        name: load_set(data / "beir" / name, backbone, cache, show, limit)
-        for name in (*seen, *unseen)
-    }
-    trained = experts_of([sets[name] for name in seen], backbone, recipe, folder / "experts", show)
-    views = Views(backbone, cache, trained)
-    show("queries by every expert", 0, 1)
-    known = Known(
-        views.experts,
-        {name: views.view(sets[name], "train") for name in seen},
-        {name: views.view(sets[name], "dev") for name in seen},
-        {name: each.whole.domain for name, each in trained.items()},
-    )
-    test = {name: views.view(each, "test") for name, each in sets.items()}
-    return Bed(sets, seen, unseen, backbone, cache, trained, views, known, test)
-
-
 def _seconds(bed: Bed, settings: MixtureSettings, seed: int) -> dict[Way, float]:
     """What a query of the mixed test parts takes."""
     texts = [query.text for view in bed.test.values() for query in view.judged]
@@ -253,20 +198,15 @@ def _studies(
     bed: Bed, recipe: Recipe, folder: Path, seed: int, draw: Path | None, show: Show
 ) -> list[Table]:
     """Those that train: a second seed, growing training sets, and the context encoder."""
-    seen, unseen = bed.seen, bed.unseen
-    known = (bed.sets, bed.test, bed.views, bed.backbone)
-    kinds = {name: each.whole.negatives for name, each in bed.trained.items()}
-    again = seeds(
-        *known, recipe, folder, show, seen=seen, unseen=unseen, seed=seed + 1, negatives=kinds
-    )
-    names = [name for name in SIZED_SETS if name in seen]
+    again = seeds(bed, recipe, folder, show, seed=seed + 1)
+    names = [name for name in SIZED_SETS if name in bed.seen]
     # One kind of negatives, that sizes be compared and nothing else.
     plain = replace(recipe, negatives=recipe.negatives[:1])
-    sized = training_sizes(*known, plain, folder, show, seen=seen, unseen=unseen, names=names)
+    sized = training_sizes(bed, plain, folder, show, names=names)
     if draw is not None and sized:
         pictures.size_curves(size_curves(sized), draw.with_name(f"{draw.name}-sizes.svg"))
-    names = [name for name in CONTEXT_SETS if name in seen]
-    both = context(*known, bed.cache, recipe, folder, show, names=names)
+    names = [name for name in CONTEXT_SETS if name in bed.seen]
+    both = context(bed, recipe, folder, show, names=names)
     return [again, sizes_table(sized), both]
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pointsman.backbone.encoder import Backbone
 from pointsman.errors import ConfigError
 from pointsman.evaluate.significance import macro_interval
 from pointsman.evaluate.tables import Cell, Column, Table
@@ -22,10 +21,10 @@ from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.experiments.routing.experts import BedExpert, trained_expert
 from pointsman.experiments.routing.rows import dataset_oracle
+from pointsman.experiments.routing.trained_bed import Bed
 from pointsman.experiments.routing.views import View, Views
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import Recipe
-from pointsman.route.task import Negatives
 from pointsman.route.utility import MEASURE
 
 _Scores = npt.NDArray[np.float64]
@@ -35,33 +34,24 @@ _CONSTANT = 1e-9
 
 
 def second_seed(
-    sets: Sequence[RoutingSet],
-    backbone: Backbone,
-    recipe: Recipe,
-    folder: Path,
-    show: Show,
-    seed: int,
-    negatives: Mapping[str, Negatives] | None = None,
+    bed: Bed, recipe: Recipe, folder: Path, show: Show, seed: int
 ) -> dict[str, BedExpert]:
     """Every set's whole expert by the recipe with another seed, from `folder` or trained anew.
 
-    `negatives` are those that dev chose with the first seed, by set: what differs is the seed alone.
-    Raises ConfigError where the seed is the recipe's own.
+    Negatives are those that dev chose with the first seed: what differs is the seed alone. Raises
+    ConfigError where the seed is the recipe's own.
     """
     if seed == recipe.plan.seed:
         raise ConfigError(f"the second seed has to be another one than {seed}")
     recipe = replace(recipe, plan=replace(recipe.plan, seed=seed))
-    chosen = {name: (kind,) for name, kind in (negatives or {}).items()}
-    recipes = {
-        each.name: replace(recipe, negatives=chosen.get(each.name, recipe.negatives))
-        for each in sets
-    }
-    return {
-        each.name: trained_expert(
-            each, each.parts["train"], None, backbone, recipes[each.name], folder, show
+    found = {}
+    for name, first in bed.trained.items():
+        each = bed.sets[name]
+        same = replace(recipe, negatives=(first.whole.negatives,))
+        found[name] = trained_expert(
+            each, each.parts["train"], None, bed.backbone, same, folder, show
         )
-        for each in sets
-    }
+    return found
 
 
 def under(
@@ -72,25 +62,17 @@ def under(
     return replace(view, vectors=np.stack([view.base, *columns], axis=1))
 
 
-def seeds(
-    sets: Mapping[str, RoutingSet],
-    test: Mapping[str, View],
-    views: Views,
-    backbone: Backbone,
-    recipe: Recipe,
-    folder: Path,
-    show: Show,
-    *,
-    seen: Sequence[str],
-    unseen: Sequence[str],
-    seed: int,
-    negatives: Mapping[str, Negatives] | None = None,
-) -> Table:
-    """The whole study: `test` holds the views of the recipe's own seed, `seed` is the second one."""
-    learned = [sets[name] for name in views.experts]
-    experts = second_seed(learned, backbone, recipe, folder, show, seed, negatives)
-    other = {name: under(experts, sets[name], "test", view, views) for name, view in test.items()}
-    return seeds_table(test, other, views.experts, seen, unseen)
+def seeds(bed: Bed, recipe: Recipe, folder: Path, show: Show, *, seed: int) -> Table:
+    """The whole study: the bed's experts are those of the recipe's own seed, `seed` is the second.
+
+    Raises as `second_seed` does.
+    """
+    experts = second_seed(bed, recipe, folder, show, seed)
+    other = {
+        name: under(experts, bed.sets[name], "test", view, bed.views)
+        for name, view in bed.test.items()
+    }
+    return seeds_table(bed.test, other, bed.views.experts, bed.seen, bed.unseen)
 
 
 def correlation(a: _Scores, b: _Scores) -> float:

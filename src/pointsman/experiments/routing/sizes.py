@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pointsman.backbone.encoder import Backbone
 from pointsman.data.draw import drawn
 from pointsman.evaluate.significance import Interval, macro_interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Show
-from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.experiments.routing.experts import trained_expert
 from pointsman.experiments.routing.tables import Scores
-from pointsman.experiments.routing.views import View, Views
+from pointsman.experiments.routing.trained_bed import Bed
 from pointsman.route.collection import Judged
 from pointsman.route.recipe import Recipe
 from pointsman.route.utility import MEASURE
@@ -53,43 +51,38 @@ def nested(queries: Sequence[Judged], sizes: Sequence[int], seed: int) -> list[l
 
 
 def training_sizes(
-    sets: Mapping[str, RoutingSet],
-    test: Mapping[str, View],
-    views: Views,
-    backbone: Backbone,
+    bed: Bed,
     recipe: Recipe,
     folder: Path,
     show: Show,
     *,
-    seen: Sequence[str],
-    unseen: Sequence[str],
     names: Sequence[str] = SETS,
     sizes: Sequence[int] = SIZES,
 ) -> list[Sized]:
     """Experts of the sets `names` by growing training sets, the base before them, on all test parts.
 
-    `folder` keeps the experts. Where it and the recipe are those that `experts_of` was given, the
-    experts of all queries are there already.
+    `folder` keeps the experts. Where it and the recipe are the bed's own, the experts of all queries
+    are there already.
     """
-    base = {name: view.utilities[:, 0] for name, view in test.items()}
+    base = {name: view.utilities[:, 0] for name, view in bed.test.items()}
     found = []
     for name in names:
-        found.append(sized(name, 0, base, base, seen, unseen))
-        for train in nested(sets[name].parts["train"], sizes, recipe.plan.seed):
+        found.append(sized(name, 0, base, base, bed.seen, bed.unseen))
+        for train in nested(bed.sets[name].parts["train"], sizes, recipe.plan.seed):
             expert = trained_expert(
-                sets[name],
+                bed.sets[name],
                 train,
                 None,
-                backbone,
+                bed.backbone,
                 recipe.fitting(len(train)),
                 folder,
                 _counting(show, len(train)),
             )
             scores = {
-                other: view.score(views.alone(sets[other], "test", expert))
-                for other, view in test.items()
+                other: view.score(bed.views.alone(bed.sets[other], "test", expert))
+                for other, view in bed.test.items()
             }
-            found.append(sized(name, len(train), scores, base, seen, unseen))
+            found.append(sized(name, len(train), scores, base, bed.seen, bed.unseen))
     return found
 
 
