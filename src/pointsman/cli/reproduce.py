@@ -45,7 +45,7 @@ def routing(
         bool,
         typer.Option(
             "--studies/--no-studies",
-            help="With those that train more experts: a second seed, growing training sets, the context encoder.",
+            help="With those that train more experts: a second seed, growing training sets, the context encoder, documents alone.",
         ),
     ] = True,
     limit: Annotated[

@@ -78,7 +78,7 @@ class Familiarity:
             ((product(x, root) - centre) ** 2).sum(axis=1)
             for root, centre in zip(self._roots, self._centres, strict=True)
         ]
-        return np.stack(squared, axis=1) / self.width
+        return np.asarray(np.stack(squared, axis=1) / self.width)
 
 
 def _root(covariance: _Matrix, shrinkage: float) -> _Matrix:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pointsman.experiments.routing.views import View
 from pointsman.route.collection import Documents
 from pointsman.route.familiarity import Domain
-from pointsman.route.mixture import MixtureRouter, MixtureSettings
+from pointsman.route.mixture import MixtureRouter
 from pointsman.route.pilots import Pilots, Reduce, best_experts, make_pilots
 from pointsman.route.plain import BASE
 from pointsman.route.rivals import classification_head, expert_classifiers
@@ -209,9 +209,8 @@ def best_neighbours(known: Known, vectors: FloatArray, utilities: _Scores) -> in
     return max((8, 16, 32, 64, 128), key=mean)
 
 
-def ours(known: Known, settings: MixtureSettings, strength: float) -> list[Row]:
+def ours(router: MixtureRouter, strength: float) -> list[Row]:
     """The mixture by familiarity, the whitened query, and both."""
-    router = MixtureRouter(dict(known.domains), settings)
     return [
         searching("familiarity mixture", "ours", lambda view: view.routed(router), "every encode"),
         searching(

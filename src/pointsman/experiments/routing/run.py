@@ -41,6 +41,7 @@ from pointsman.experiments.routing.tables import (
     significance_table,
 )
 from pointsman.experiments.routing.trained_bed import Bed, load_bed
+from pointsman.experiments.routing.unasked import unasked
 from pointsman.experiments.routing.views import View
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.route.pilots import best_experts
@@ -81,8 +82,8 @@ def run(
 
     show("choosing on dev", 0, 1)
     settings, strength, choices = choose(bed.known, bed.words)
-    rows = [*controls(bed.known), *paper(bed.known, seed), *ours(bed.known, settings, strength)]
     router = MixtureRouter(dict(bed.known.domains), settings)
+    rows = [*controls(bed.known), *paper(bed.known, seed), *ours(router, strength)]
     shares = {name: router.weights(router.scores(view.features)) for name, view in bed.test.items()}
     passed = {
         name: bed.views.in_one_pass(bed.sets[name], "test", each[:, 1:])
@@ -197,7 +198,9 @@ def _draw(
 def _studies(
     bed: Bed, recipe: Recipe, folder: Path, seed: int, draw: Path | None, show: Show
 ) -> list[Table]:
-    """Those that train: a second seed, growing training sets, and the context encoder."""
+    """Those that train: a second seed, growing training sets, the context encoder, and experts of
+    documents alone.
+    """
     again = seeds(bed, recipe, folder, show, seed=seed + 1)
     names = [name for name in SIZED_SETS if name in bed.seen]
     # One kind of negatives, that sizes be compared and nothing else.
@@ -207,7 +210,9 @@ def _studies(
         pictures.size_curves(size_curves(sized), draw.with_name(f"{draw.name}-sizes.svg"))
     names = [name for name in CONTEXT_SETS if name in bed.seen]
     both = context(bed, recipe, folder, show, names=names)
-    return [again, sizes_table(sized), both]
+    # Judged negatives: a title or a first sentence is relevant to its own document and no other.
+    made = replace(recipe, negatives=("judged",))
+    return [again, sizes_table(sized), both, unasked(bed, made, folder, show, names=bed.unseen)]
 
 
 def measure(
