@@ -123,7 +123,7 @@ def train_grader(
         return {
             # Higher is better.
             MEASURE: -nll(found, dev.labels),
-            "macro_f1": _macro_f1(found, dev.labels),
+            "macro_f1": macro_f1_of(found, dev.labels),
         }
 
     task = GraderTask(
@@ -157,10 +157,11 @@ def choose_alpha(
     for alpha in alphas:
         grader = grader_of(backbone, trained.at(alpha), settings)
         p = grader.probabilities(shifted.pairs)
-        found[alpha] = (_macro_f1(p, shifted.labels), nll(p, shifted.labels))
+        found[alpha] = (macro_f1_of(p, shifted.labels), nll(p, shifted.labels))
     return found
 
 
-def _macro_f1(probabilities: FloatArray, labels: npt.NDArray[np.int64]) -> float:
+def macro_f1_of(probabilities: FloatArray, labels: npt.NDArray[np.int64]) -> float:
+    """Macro-F1 of the likeliest grades of probabilities [n, G] against labels [n]."""
     found = confusion(labels, probabilities.argmax(axis=1), probabilities.shape[1])
     return float(macro_f1(found))
