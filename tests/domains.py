@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.collection.judged import Documents, Judged
 from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.recipe import Recipe
 from pointsman.training.loop import Plan
 

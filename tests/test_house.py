@@ -32,6 +32,7 @@ FLOORS: list[frozenset[str]] = [
     frozenset({"data", "sample"}),
     frozenset({"evaluate"}),
     frozenset({"backbone"}),
+    frozenset({"collection"}),
     frozenset({"training"}),
     STAGES,
     frozenset({"retriever"}),

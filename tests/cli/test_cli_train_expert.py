@@ -20,9 +20,9 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
 from pointsman.cli.options import RecipeName
 from pointsman.cli.train_expert import NegativesName
+from pointsman.collection.judged import Judged
 from pointsman.data.beir import write_beir
 from pointsman.data.splits import without
-from pointsman.route.collection import Judged
 from pointsman.route.expert import domain_of, load_expert
 from pointsman.route.recipe import RECIPES
 from pointsman.route.task import Negatives

@@ -11,12 +11,12 @@ import torch
 from domains import COLOURS, QUICK, make_documents, make_parts, make_queries
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.beir import write_beir
 from pointsman.evaluate.significance import Interval
 from pointsman.experiments.report import silent
 from pointsman.experiments.routing.context import ContextTask, context
 from pointsman.experiments.routing.trained_bed import load_bed
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.loss import contrastive_loss
 from pointsman.route.task import ExpertTask
 from pointsman.training.loop import Plan, train

@@ -11,6 +11,7 @@ import pytest
 
 from domains import COLOURS, FILLERS, LETTERS, PARTS, QUICK
 from pointsman.backbone.encoder import Backbone
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.beir import write_beir
 from pointsman.errors import InputError
@@ -22,7 +23,6 @@ from pointsman.experiments.routing.rows import Known, controls, leave_one_out
 from pointsman.experiments.routing.run import run
 from pointsman.experiments.routing.studies import asked_before
 from pointsman.experiments.routing.views import View
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.familiarity import Domain
 from pointsman.types import Document, Query
 from tiny import write_tiny

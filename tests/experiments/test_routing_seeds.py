@@ -9,6 +9,7 @@ import pytest
 
 from domains import QUICK, make_sets
 from pointsman.backbone.encoder import Backbone
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.errors import ConfigError
 from pointsman.evaluate.significance import Interval
@@ -23,7 +24,6 @@ from pointsman.experiments.routing.seeds import (
 )
 from pointsman.experiments.routing.trained_bed import Bed, trained_bed
 from pointsman.experiments.routing.views import View
-from pointsman.route.collection import Documents, Judged
 from tiny import write_tiny
 
 SECOND = 1 / log2(3)  # nDCG of the one relevant document in second place; in third it is a half

@@ -8,7 +8,7 @@ import pytest
 
 from domains import make_documents
 from pointsman.backbone.encoder import Backbone
-from pointsman.route.collection import Documents
+from pointsman.collection.judged import Documents
 from tiny import write_tiny
 
 

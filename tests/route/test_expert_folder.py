@@ -12,8 +12,8 @@ from domains import make_queries
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
 from pointsman.backbone.specialist import load_specialist, save_specialist
+from pointsman.collection.judged import Documents
 from pointsman.errors import InputError, SpecialistError
-from pointsman.route.collection import Documents
 from pointsman.route.expert import Expert, load_expert, save_expert, with_domain
 from pointsman.route.familiarity import Domain, Familiarity
 from pointsman.route.recipe import OURS, PAPER, Data, Recipe, mined, train_expert

@@ -11,8 +11,8 @@ import torch
 from domains import make_queries
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
+from pointsman.collection.judged import Documents, Judged
 from pointsman.errors import ModelError
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.loss import contrastive_loss
 from pointsman.route.task import ExpertTask, Negatives
 from pointsman.route.utility import utilities

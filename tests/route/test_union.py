@@ -9,8 +9,8 @@ import torch
 from domains import make_queries
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
+from pointsman.collection.judged import Documents, Judged
 from pointsman.errors import ConfigError
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.task import ExpertTask
 from pointsman.route.union import UnionTask
 from pointsman.route.utility import utilities

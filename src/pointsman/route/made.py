@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pointsman.route.collection import Judged
+from pointsman.collection.judged import Judged
 from pointsman.types import Passage
 
 # Up to the first full stop, question or exclamation mark that ends a word, in any of these scripts.

@@ -13,10 +13,10 @@ import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.draw import drawn
 from pointsman.data.splits import refuse_overlap
 from pointsman.errors import InputError
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.task import Encode, Evaluate, ExpertTask, Negatives
 from pointsman.route.union import UnionTask
 from pointsman.route.utility import MEASURE, utilities

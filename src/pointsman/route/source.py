@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.collection.beir import apart, read_collection
+from pointsman.collection.judged import Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.draw import drawn
 from pointsman.data.splits import normalise
 from pointsman.errors import InputError
-from pointsman.route.beir import apart, read_collection
-from pointsman.route.collection import Judged
 from pointsman.route.made import made_queries
 from pointsman.route.recipe import Data, check_queries
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pointsman.backbone.batching import pad
 from pointsman.backbone.encoder import Backbone, EarlyStates
 from pointsman.backbone.lora import LoraAdapter
+from pointsman.collection.judged import Documents, Judged
 from pointsman.errors import ConfigError
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.loss import contrastive_loss
 from pointsman.types import FloatArray
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.collection.judged import Documents, Judged, qrels_of
 from pointsman.evaluate.retrieval import evaluate_run
-from pointsman.route.collection import Documents, Judged, qrels_of
 from pointsman.types import FloatArray
 
 MEASURE = "nDCG@10"

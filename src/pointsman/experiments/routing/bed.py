@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.collection.beir import apart, read_collection
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.draw import drawn
 from pointsman.experiments.report import Show
-from pointsman.route.beir import apart, read_collection
-from pointsman.route.collection import Documents, Judged
 from pointsman.types import Passage
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.vectors import kept_vectors
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.errors import SpecialistError
 from pointsman.evaluate.significance import bootstrap_interval, paired_randomisation
@@ -29,7 +30,6 @@ from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.experiments.routing.experts import BedExpert, keep_expert, kept_expert
 from pointsman.experiments.routing.trained_bed import Bed
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.loss import contrastive_loss
 from pointsman.route.recipe import Data, Recipe, identity, measured
 from pointsman.route.task import Encode, ExpertTask

@@ -16,10 +16,10 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import WEIGHTS_FILE, LoraAdapter
 from pointsman.backbone.specialist import load_specialist
 from pointsman.backbone.weights import file_sha256
+from pointsman.collection.judged import Judged
 from pointsman.errors import SpecialistError
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet
-from pointsman.route.collection import Judged
 from pointsman.route.expert import Expert, domain_of, expert_of, save_expert
 from pointsman.route.familiarity import Domain
 from pointsman.route.recipe import Data, Recipe, identity, train_expert, train_union

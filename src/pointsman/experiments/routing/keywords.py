@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.collection.judged import Documents, qrels_of
 from pointsman.data.arrays import ArrayCache
 from pointsman.evaluate.retrieval import evaluate_run
 from pointsman.experiments.routing.views import View
 from pointsman.retrieve.fusion import Fusion, Ranking
 from pointsman.retrieve.lance import LanceIndex
-from pointsman.route.collection import Documents, qrels_of
 from pointsman.route.utility import MEASURE
 from pointsman.types import BackboneIdentity, FloatArray, Passage
 

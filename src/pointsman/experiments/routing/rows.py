@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.collection.judged import Documents
 from pointsman.experiments.routing.views import View
-from pointsman.route.collection import Documents
 from pointsman.route.familiarity import Domain
 from pointsman.route.mixture import MixtureRouter
 from pointsman.route.pilots import Pilots, Reduce, best_experts, make_pilots

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pointsman.collection.judged import Judged
 from pointsman.data.draw import drawn
 from pointsman.evaluate.significance import Interval, macro_interval
 from pointsman.evaluate.tables import Cell, Column, Table
@@ -15,7 +16,6 @@ from pointsman.experiments.report import Show
 from pointsman.experiments.routing.experts import trained_expert
 from pointsman.experiments.routing.tables import Scores
 from pointsman.experiments.routing.trained_bed import Bed
-from pointsman.route.collection import Judged
 from pointsman.route.recipe import Recipe
 from pointsman.route.utility import MEASURE
 

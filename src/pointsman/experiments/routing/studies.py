@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pointsman.collection.judged import Judged
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.rows import (
@@ -20,7 +21,6 @@ from pointsman.experiments.routing.rows import (
     places,
 )
 from pointsman.experiments.routing.views import View
-from pointsman.route.collection import Judged
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
 
 

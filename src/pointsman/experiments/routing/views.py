@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.vectors import kept_vectors
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.routing.bed import RoutingSet
 from pointsman.experiments.routing.experts import BedExpert, Trained
-from pointsman.route.collection import Documents, Judged
 from pointsman.route.mixture import MixtureRouter
 from pointsman.route.utility import utilities
 from pointsman.types import FloatArray

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.collection.judged import Documents, Judged, judged_queries, qrels_of
 from pointsman.errors import InputError
 from pointsman.evaluate.retrieval import evaluate_run
-from pointsman.route.collection import Documents, Judged, judged_queries, qrels_of
 from pointsman.route.utility import two_folds, utilities
 from pointsman.types import Query
 

@@ -1,4 +1,4 @@
-"""A retrieval collection as routing sees it: frozen document vectors, and queries with judgements."""
+"""A retrieval collection: frozen document vectors, and queries with judgements."""
 
 from __future__ import annotations
 

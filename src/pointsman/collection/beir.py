@@ -1,4 +1,4 @@
-"""A BEIR directory as routing sees it: documents with text, and judged queries by part."""
+"""A BEIR directory with its documents as vectors: documents with text, and judged queries by part."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.vectors import kept_vectors
+from pointsman.collection.judged import Documents, Judged, judged_queries
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.beir import is_beir, read_corpus, read_qrels, read_queries, splits
 from pointsman.data.chunks import whole
 from pointsman.data.splits import overlap, without
 from pointsman.errors import EmptyCollectionError, InputError
-from pointsman.route.collection import Documents, Judged, judged_queries
 from pointsman.types import Passage, Query
 
 

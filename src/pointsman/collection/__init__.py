@@ -1,0 +1,1 @@
+"""Collections of documents with judged queries, as vectors of the frozen base."""
