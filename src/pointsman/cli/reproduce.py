@@ -24,6 +24,15 @@ Experts and vectors are kept in a folder of the cache directory (--run): the
 same command goes on where it was stopped. docs/data.md describes the data.
 """
 
+RELEVANCE_EXAMPLES = """
+Examples:
+  pointsman reproduce relevance --data test-bed --out results/relevance/ours
+  pointsman reproduce relevance --data test-bed --seeds 1 --row "plain fine-tuning" --row ours
+
+Graders and what they say are kept in a folder of the cache directory (--run):
+the same command goes on where it was stopped.
+"""
+
 app = typer.Typer(
     help="Make the papers' tables again.", epilog=ROUTING_EXAMPLES, rich_markup_mode="rich"
 )
@@ -92,3 +101,51 @@ def routing(
         )
 
     run_experiment(context, data, measure, seed, out, json, every=LOG_EVERY)
+
+
+@app.command(epilog=RELEVANCE_EXAMPLES)
+def relevance(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="The test bed.", show_default=False)],
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How often each grader is trained.")
+    ] = 5,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most N queries a part.", show_default=False),
+    ] = None,
+    backbone: BackboneName = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where graders are kept.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """DaRL: graded relevance that is calibrated and survives a shift.
+
+    Home Depot's known and unknown topics, and another shop; the paper's three
+    parts apart and together, their controls, and ours.
+    """
+
+    def measure(show: Show) -> Report:
+        from pointsman.backbone.encoder import Backbone
+        from pointsman.experiments.relevance.run import run as run_relevance
+
+        # On a CPU the backward pass of fused attention takes longer than the rest of a step.
+        base = Backbone.load(backbone, attention="eager")
+        folder = run or cache_directory() / "relevance"
+        return run_relevance(
+            data, base, folder, seeds=seeds, limit=limit, only=row or None, show=show
+        )
+
+    run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
+from pointsman.errors import InputError
 from pointsman.evaluate.classification import bootstrap, macro_f1
 from pointsman.evaluate.significance import Interval
 from pointsman.evaluate.tables import Cell, Column, Table
@@ -21,7 +22,16 @@ from pointsman.experiments.report import Report, Show, silent
 from pointsman.grade.objective import Objective
 from pointsman.grade.recipe import ALPHAS, Recipe
 from pointsman.grade.shift import estimate
+from pointsman.training.loop import Plan
 from pointsman.types import FloatArray
+
+RECIPE = Recipe(
+    batch_size=64,
+    max_length=128,
+    # What is compared is macro-F1; that training for it makes a grader over-confident is what
+    # calibration is about.
+    plan=Plan(measure="macro_f1", epochs=3, learning_rate=7e-4, evaluations=2, patience=3),
+)
 
 OCC_CHOICES = tuple(
     Objective(occ=weight, rho=rho, direction="reverse", ordinal=True)
@@ -46,7 +56,7 @@ def run(
     backbone: Backbone,
     folder: Path,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe = RECIPE,
     seeds: int = 5,
     limit: int | None = None,
     only: Sequence[str] | None = None,
@@ -58,12 +68,12 @@ def run(
     queries of each part, `only` names the rows.
     """
     show = show or silent
-    recipe = (recipe or Recipe()).on(backbone)
+    recipe = recipe.on(backbone)
     bed = load(data, lambda queries: backbone.encode(queries, prompt="query"), limit)
     graders = Graders(bed, backbone, recipe, folder / "runs", ArrayCache(folder / "said"), show)
     occ, choices = choose_occ(graders)
     made = Rows(graders, occ)
-    rows = [row for row in made.all() if only is None or row.name in only]
+    rows = _named(made.all(), only)
     tests = (bed.id_test, bed.ood_test, bed.shop)
     found = []
     for i, row in enumerate(rows):
@@ -83,9 +93,17 @@ def run(
         "occ": asdict(occ),
         "pairs": {each.name: len(each) for each in (bed.train, *bed.samples())},
         "pool": len(bed.pool),
-        "looked up": bed.pool.spent,
     }
     return Report(tuple(tables), details)
+
+
+def _named(rows: Sequence[Row], only: Sequence[str] | None) -> list[Row]:
+    """All rows, or those that are named. Raises InputError for a name that no row has."""
+    names = [row.name for row in rows]
+    for name in only or []:
+        if name not in names:
+            raise InputError(f"there is no row {name!r}; there are {', '.join(names)}")
+    return [row for row in rows if only is None or row.name in only]
 
 
 def choose_occ(graders: Graders) -> tuple[Objective, Table]:

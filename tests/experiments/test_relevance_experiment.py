@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.data.arrays import ArrayCache
+from pointsman.errors import InputError
+from pointsman.experiments.relevance.bed import Sample, held_out_topics, load
+from pointsman.experiments.relevance.graders import Graders, Run
+from pointsman.experiments.relevance.measures import measured, within_queries
+from pointsman.experiments.relevance.rows import PICKS, Rows
+from pointsman.experiments.relevance.run import run
+from pointsman.experiments.report import silent
+from pointsman.grade.objective import Objective
+from pointsman.grade.recipe import Recipe
+from pointsman.training.loop import Plan
+from tiny import write_tiny
+
+COLOURS = ["red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "silver"]
+GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
+QUICK = Recipe(
+    hidden=0,
+    rank=4,
+    batch_size=16,
+    max_length=48,
+    plan=Plan(measure="macro_f1", epochs=2, learning_rate=1e-2, evaluations=1),
+)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return Backbone.load(write_tiny(tmp_path_factory.mktemp("tiny")), device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small shop: an item of the query's colour is strong, another colour weak, a Greek letter none."""
+    rng = random.Random(0)
+    folder = tmp_path_factory.mktemp("bed") / "graded"
+    folder.mkdir()
+    parts = {"train": 40, "pool": 40, "id_dev": 15, "id_test": 15, "ood_test": 15}
+    queries = [
+        f"what is {colour} {letter} {number}"
+        for colour in COLOURS
+        for letter in GREEK
+        for number in (1, 2)
+    ]
+    rng.shuffle(queries)
+    split = {}
+    for part, count in parts.items():
+        split[part], queries = queries[:count], queries[count:]
+    (folder / "homedepot-splits.json").write_text(json.dumps(split))
+
+    def row(query: str, grade: int) -> str:
+        colour = query.split()[2]
+        other = rng.choice([each for each in COLOURS if each != colour])
+        return (rng.choice(GREEK), other, colour)[grade]
+
+    lines = ["query\titem\tscore"]
+    for part in split.values():
+        for query in part:
+            lines += [
+                f"{query}\there comes {row(query, g)}\t{(1.33, 2.33, 3)[g]}" for g in (0, 1, 2)
+            ]
+    (folder / "homedepot.tsv").write_text("\n".join(lines) + "\n")
+    lines = ["query\titem\tscore\tvariance"]
+    for query in queries[:15]:
+        lines += [f"{query}\there {row(query, g)}\t{(1, 2, 4)[g]}\t0.4" for g in (0, 1, 2, 2)]
+    (folder / "crowdflower.tsv").write_text("\n".join(lines) + "\n")
+    return folder.parent
+
+
+def test_measures_by_hand() -> None:
+    sample = Sample(
+        "hand",
+        (("q", "a"), ("q", "b"), ("r", "c"), ("r", "d")),
+        np.array([0, 2, 1, 1]),
+        np.array([1.0, 3.0, 2.0, 2.0]),
+    )
+    p = np.array([[0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0, 1, 0], [1, 0, 0]], dtype=np.float32)
+    found = measured(sample, p)
+    # Right on b and c; F1 0 of grade 0 (one labelled, one predicted), 2/3 of 1, 2/3 of 2.
+    assert found["accuracy"] == 0.5
+    assert found["macro-F1"] == pytest.approx(4 / 9)
+    # Only q says something about order: its grade 2 comes second.
+    assert found["nDCG@10"] == pytest.approx(1 / np.log2(3))
+    assert within_queries(sample, [0, 1, 0, 1]) == 1.0
+
+
+def test_topics_are_held_out_whole() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.eye(30)[:25] * 10
+    vectors = np.repeat(centres, 8, axis=0) + rng.normal(size=(200, 30)) * 0.01
+    queries = [f"q{i}" for i in range(200)]
+    apart = held_out_topics(queries, vectors.astype(np.float32), 0)
+    assert 24 <= len(apart) < 60
+    whole = {int(query[1:]) // 8 for query in apart}
+    assert apart == {f"q{i}" for i in range(200) if i // 8 in whole}
+
+
+def test_a_query_of_a_test_part_in_train_is_left_out(shop: Path, backbone: Backbone) -> None:
+    bed = load(shop, lambda queries: backbone.encode(queries, prompt="query"))
+    train = {query for query, _ in bed.train.texts} | {query for query, _ in bed.shifted.texts}
+    held = {q for part in (bed.id_test, bed.ood_test, bed.id_dev) for q in part.queries}
+    assert not train & held
+    assert not {query for query, _ in bed.pool_texts} & held
+    assert not {q for q, _ in bed.train.texts} & {q for q, _ in bed.shifted.texts}
+    assert len(bed.train) + len(bed.shifted) == 120
+    some = load(shop, lambda queries: backbone.encode(queries, prompt="query"), limit=10)
+    assert len(some.id_test) == 30
+    assert len(some.pool) == 30
+    assert some.pool.spent == 0
+
+
+@pytest.mark.parametrize("name", PICKS)
+def test_every_way_of_picking_keeps_to_its_budget(
+    shop: Path, backbone: Backbone, tmp_path: Path, name: str
+) -> None:
+    bed = load(shop, lambda queries: backbone.encode(queries, prompt="query"))
+    graders = Graders(
+        bed, backbone, QUICK, tmp_path / "runs", ArrayCache(tmp_path / "said"), silent
+    )
+    rows = Rows(graders, Objective(), budget=0.2)
+    picked = rows.picked(0, name)
+    assert len(set(picked)) == rows.budget == 24
+    assert bed.pool.spent == 0  # nothing is paid before it is trained on
+    assert picked == rows.picked(0, name)
+    graders.probabilities(Run(picked=picked), bed.id_test)
+    assert bed.pool.spent == 24
+
+
+def test_the_whole_experiment_and_going_on_with_it(
+    shop: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    report = run(shop, backbone, tmp_path, recipe=QUICK, seeds=2)
+    tables = {table.title: table for table in report.tables}
+    known = tables["Known topics (id_test), 2 seeds"]
+    scores = {str(row[0]): row for row in known.rows}
+    # One grade for all would be 1/6.
+    plain, bound = scores["plain fine-tuning"], scores["the whole pool labelled"]
+    assert float(bound[3]) > 0.4  # type: ignore[arg-type]
+    assert (plain[2], scores["+ random"][2], bound[2]) == (0, 12, 120)
+    assert {"ours", "DaRL: OCC, LPFT, DASA by both", "+ DASA by kNN"} <= scores.keys()
+    assert len(tables["From the probe (α = 0) to the fine-tuned grader (1)"].rows) == 9
+    differences = tables["Unknown topics (ood_test): differences of macro-F1"]
+    assert len(differences.rows) == len(known.rows)
+
+    shown: list[str] = []
+    again = run(
+        shop, backbone, tmp_path, recipe=QUICK, seeds=2, show=lambda what, *_: shown.append(what)
+    )
+    assert [table.rows for table in again.tables] == [table.rows for table in report.tables]
+    assert not any("training" in what for what in shown)
+
+
+def test_a_row_that_there_is_not(shop: Path, backbone: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no row 'theirs'; there are plain fine-tuning, "):
+        run(shop, backbone, tmp_path, recipe=QUICK, seeds=1, only=["theirs"])
+
+
+def test_another_place_is_named(tmp_path: Path, backbone: Backbone) -> None:
+    with pytest.raises(InputError, match=r"homedepot"):
+        run(tmp_path, backbone, tmp_path, recipe=QUICK, seeds=1)
