@@ -71,9 +71,10 @@ def run(
     recipe = recipe.on(backbone)
     bed = load(data, lambda queries: backbone.encode(queries, prompt="query"), limit)
     graders = Graders(bed, backbone, recipe, folder / "runs", ArrayCache(folder / "said"), show)
+    names = [row.name for row in _named(Rows(graders, OCC_CHOICES[0]).all(), only)]
     occ, choices = choose_occ(graders)
     made = Rows(graders, occ)
-    rows = _named(made.all(), only)
+    rows = _named(made.all(), names)
     tests = (bed.id_test, bed.ood_test, bed.shop)
     found = []
     for i, row in enumerate(rows):
