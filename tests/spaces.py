@@ -13,6 +13,10 @@ import yaml
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, LowRank, new_adapter
 from pointsman.backbone.specialist import Specialist, save_specialist
+from pointsman.grade.features import feature_width
+from pointsman.grade.grader import KIND as GRADER
+from pointsman.grade.grader import GraderSettings
+from pointsman.grade.head import GradeHead
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import KIND, ReaderSettings
 from pointsman.workspace import SETTINGS_FILE, SPECIALISTS, Workspace
@@ -61,6 +65,25 @@ def write_reader(folder: Path, backbone: Backbone, seed: int = 0, max_length: in
         adapter=random_adapter(backbone, seed),
         head={"weight": 30 * head["weight"], "bias": head["bias"]},
         settings=ReaderSettings(max_length=max_length, overlap=32, answer_width=8).record(),
+    )
+    save_specialist(specialist, folder)
+    return folder
+
+
+def write_grader(folder: Path, backbone: Backbone, seed: int = 0) -> Path:
+    """A grader specialist of random weights with three grades, that no two passages tie in."""
+    generator = torch.Generator().manual_seed(seed)
+    width = feature_width(int(backbone.model.config.hidden_size))
+    head = GradeHead.fresh("plain", width, 3, 0, generator).tensors
+    specialist = Specialist(
+        kind=GRADER,
+        name=folder.name,
+        base_sha256=backbone.identity.sha256,
+        base_name=backbone.identity.name,
+        adapter=random_adapter(backbone, seed),
+        head={name: 5 * tensor for name, tensor in head.items()},
+        settings=GraderSettings(("no", "some", "yes"), max_length=96).record(),
+        numbers={"dev": {"measure": "nll", "best": 0.5}},
     )
     save_specialist(specialist, folder)
     return folder

@@ -23,7 +23,7 @@ from pointsman.errors import (
     QuestionError,
 )
 from pointsman.grade.plain import Ungraded
-from pointsman.pipeline import Pipeline, PipelineSettings, expected_relevance
+from pointsman.pipeline import NOTHING_RELEVANT, Pipeline, PipelineSettings
 from pointsman.protocols import Queries
 from pointsman.retrieve.lance import LanceIndex
 from pointsman.retriever import MAX_QUESTION, Retriever, check_question
@@ -449,27 +449,98 @@ class ByWord:
 
 def test_a_grader_decides_what_the_reader_sees(build: Callable[..., Pipeline]) -> None:
     agent = Recorder("one")
-    graded = build(grader=ByWord("eel"), selector=TopK(2), agents=[agent])
+    alone = PipelineSettings(relevance_weight=1)
+    graded = build(grader=ByWord("eel"), selector=TopK(2), agents=[agent], settings=alone)
     answer = graded.ask("Who designed the first iron bridge?")
-    grade, select = answer.trace.steps[2:4]
+    retrieve, grade, select = answer.trace.steps[1:4]
     scores = dict(zip(grade.options, grade.scores, strict=True))
     # 0.2 · 1/2 + 0.8 for the eel, 0.1 · 1/2 for the others.
     assert scores.pop("eel") == pytest.approx(0.9)
     assert list(scores.values()) == pytest.approx([0.05] * 5)
     assert grade.note == "irrelevant, weak, strong"
-    assert select.choice == ("eel", "bridges.md")  # the rest ties: the order of retrieval
+    others = tuple(id for id in retrieve.options if id != "eel")
+    assert grade.options == grade.choice == ("eel", *others)  # what ties is as it was found
+    assert select.options == grade.options
+    assert select.choice == ("eel", "bridges.md")
     assert agent.contexts == [["eel", "bridges.md"]]
     nothing = graded.ask("Who?", where={"document": "none"})
     assert nothing.trace.steps[2].scores == ()
+    assert not nothing.abstained  # the agent was asked, as ever where nothing is found
+    assert agent.calls == 2
 
 
-def test_expected_relevance() -> None:
-    three = np.asarray([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.2, 0.3, 0.5]], dtype=np.float32)
-    assert expected_relevance(three) == pytest.approx([0, 0.5, 1, 0.65])
-    two = np.asarray([[0.25, 0.75]], dtype=np.float32)
-    assert expected_relevance(two) == pytest.approx([0.75])
-    assert expected_relevance(np.ones((2, 1), dtype=np.float32)).tolist() == [1, 1]
-    assert expected_relevance(np.ones((0, 3), dtype=np.float32)).shape == (0,)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.6, 1.0])
+def test_relevance_is_weighed_against_the_retrieval_score(
+    build: Callable[..., Pipeline], weight: float
+) -> None:
+    agent = Recorder("one")
+    settings = PipelineSettings(mode="dense", relevance_weight=weight)
+    graded = build(grader=ByWord("eel"), selector=TopK(9), agents=[agent], settings=settings)
+    answer = graded.ask("Who designed the first iron bridge?")
+    retrieve, grade = answer.trace.steps[1:3]
+    relevance = dict(zip(grade.options, grade.scores, strict=True))
+    low, high = min(retrieve.scores), max(retrieve.scores)
+    mixed = {
+        id: weight * relevance[id] + (1 - weight) * (score - low) / (high - low)
+        for id, score in zip(retrieve.options, retrieve.scores, strict=True)
+    }
+    expected = sorted(retrieve.options, key=mixed.__getitem__, reverse=True)
+    assert list(grade.options) == agent.contexts[0] == expected
+    # Retrieval alone knows nothing of it.
+    [hits] = graded.retrieve(["Who designed the first iron bridge?"], 9)
+    assert tuple(hit.passage.id for hit in hits) == retrieve.options
+
+
+def test_what_is_not_relevant_enough_is_not_read(build: Callable[..., Pipeline]) -> None:
+    agent = Recorder("one")
+    settings = PipelineSettings(relevance_weight=0, min_relevance=0.9)
+    graded = build(grader=ByWord("eel"), selector=TopK(3), agents=[agent], settings=settings)
+    answer = graded.ask("Who designed the first iron bridge?")
+    retrieve, grade, select = answer.trace.steps[1:4]
+    assert agent.contexts == [["eel"]]  # 0.9 of 0.9 is enough
+    assert grade.options == retrieve.options  # the others are still to be seen
+    assert (grade.choice, select.options, select.choice) == (("eel",),) * 3
+    assert grade.note == "irrelevant, weak, strong; 1 of 6 reach 0.9"
+    assert select.note == "1 of 1"
+    assert answer.text == "one"
+
+
+def test_where_nothing_is_relevant_nobody_is_asked(build: Callable[..., Pipeline]) -> None:
+    class ByQuestion(ByWord):
+        def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray:
+            return ByWord(question).grade(question, passages)
+
+    agent = Recorder("one")
+    settings = PipelineSettings(min_relevance=0.5)
+    graded = build(grader=ByQuestion(""), agents=[agent], settings=settings)
+    silent, given = graded.ask_many(["xylophone", "honey"])
+    assert agent.asked == ["honey"]
+    assert agent.contexts == [["bee"]]
+    assert given.text == "one"
+    assert silent.abstained
+    assert (silent.text, silent.failure, silent.passage, silent.alternatives) == ("", "", None, ())
+    retrieve, grade, select, defer, read = silent.trace.steps[1:]
+    assert set(grade.options) == set(retrieve.options) == {*CORPUS, *NOTES}
+    assert grade.scores == pytest.approx([0.05] * 6)
+    assert [step.choice for step in (grade, select, defer, read)] == [()] * 4
+    assert grade.note.endswith("; 0 of 6 reach 0.5")
+    assert read.note == f"abstained: {NOTHING_RELEVANT}"
+    assert json.loads(json.dumps(silent.as_dict()))["abstained"]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_without_a_grader_retrieval_decides(
+    build: Callable[..., Pipeline], space: Workspace, weight: float
+) -> None:
+    """Whatever is asked of relevance, for nothing is known of it."""
+    usual = [without_times(answer) for answer in space.ask_many(QUESTIONS)]
+    settings = replace(space.pipeline.settings, relevance_weight=weight, min_relevance=1.0)
+    answers = build(grader=Ungraded(), settings=settings).ask_many(QUESTIONS)
+    assert [without_times(answer) for answer in answers] == usual
+    for answer in answers:
+        retrieve, grade = answer.trace.steps[1:3]
+        assert grade.options == grade.choice == retrieve.options
+        assert (grade.scores, grade.note) == ((), "ungraded")
 
 
 class Backwards:
@@ -570,7 +641,13 @@ def test_a_deadline_that_passed(space: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "doing"), [("router", "routing"), ("selector", "selecting"), ("agents", "reading")]
+    ("part", "doing"),
+    [
+        ("router", "routing"),
+        ("grader", "grading"),
+        ("selector", "selecting"),
+        ("agents", "reading"),
+    ],
 )
 def test_cancelled_in_the_middle(build: Callable[..., Pipeline], part: str, doing: str) -> None:
     deadline = Deadline()
@@ -579,6 +656,11 @@ def test_cancelled_in_the_middle(build: Callable[..., Pipeline], part: str, doin
         def route(self, queries: Queries) -> Routing:
             deadline.cancel()
             return super().route(queries)
+
+    class Slowly(Ungraded):
+        def grade(self, *given: Any) -> FloatArray:
+            deadline.cancel()
+            return super().grade(*given)
 
     class Selector(TopK):
         def select(self, *given: Any) -> Any:
@@ -590,7 +672,12 @@ def test_cancelled_in_the_middle(build: Callable[..., Pipeline], part: str, doin
             deadline.cancel()
             return super().answer(*given, **named)
 
-    parts = {"router": Router(), "selector": Selector(2), "agents": [Slow("slow")]}
+    parts = {
+        "router": Router(),
+        "grader": Slowly(),
+        "selector": Selector(2),
+        "agents": [Slow("slow")],
+    }
     with pytest.raises(DeadlineError, match=f"cancelled while {doing}"):
         build(**{part: parts[part]}).ask("Which bridge?", deadline=deadline)
 
@@ -605,6 +692,9 @@ def test_cancelled_in_the_middle(build: Callable[..., Pipeline], part: str, doin
         ({"candidates": 0}, "at least 1 passage must be retrieved, not 0"),
         ({"price": -0.5}, "a price is at least 0, not -0.5"),
         ({"price": float("nan")}, "a price is at least 0, not nan"),
+        ({"min_relevance": 1.5}, "the least relevance lies between 0 and 1, not 1.5"),
+        ({"relevance_weight": -1}, "the weight of relevance lies between 0 and 1, not -1"),
+        ({"relevance_weight": float("nan")}, "between 0 and 1, not nan"),
     ],
 )
 def test_settings_that_make_no_sense(given: dict[str, Any], expected: str) -> None:

@@ -10,6 +10,7 @@ import yaml
 from pointsman.errors import ConfigError, ReadOnlyError, WorkspaceError
 from pointsman.settings import (
     FORMAT_VERSION,
+    GradeSettings,
     Settings,
     change_setting,
     read_settings,
@@ -72,6 +73,8 @@ def test_the_environment_is_read_where_none_is_given(
     ("variable", "text", "field", "value"),
     [
         ("POINTSMAN_PRICE", "2", "price", 2.0),
+        ("POINTSMAN_GRADE__GRADER", "shop", "grade", GradeSettings(grader="shop")),
+        ("POINTSMAN_GRADE__WEIGHT", "1", "grade", GradeSettings(weight=1.0)),
         ("POINTSMAN_BACKBONE", "null", "backbone", None),
         ("POINTSMAN_BACKBONE", "some/model", "backbone", "some/model"),
         ("POINTSMAN_BACKBONE", "123", "backbone", "123"),
@@ -115,6 +118,8 @@ def test_written_values_are_read_back(file: Path) -> None:
             "passages.size": 500,
             "search.mode": "bm25",
             "search.dense_weight": 1,
+            "grade.grader": "shop",
+            "grade.weight": 1,
             "read.reader": "123",
             "read.min_confidence": 0,
             "route.router": "base",
@@ -222,6 +227,10 @@ def test_an_unknown_key_like_no_other_lists_them_all(file: Path) -> None:
         ("price: -1", "FILE: price is -1: "),
         ("price: .nan", "FILE: price is nan: "),
         ("read:\n  min_confidence: 1.5", "less than or equal to 1"),
+        ("grade:\n  min_relevance: 1.5", "less than or equal to 1"),
+        ("grade:\n  weight: -0.1", "FILE: grade.weight is -0.1: "),
+        ("grade:\n  grader: null", "FILE: grade.grader is None: input should be a valid string"),
+        ("grade:\n  grade: shop", "unknown setting 'grade.grade'; did you mean 'grade.grader'?"),
         ("backbone: 7", "FILE: backbone is 7: "),
         ("route:\n  router: pilots", "'mixture' or 'base'"),
         ("route:\n  experts: law", "FILE: route.experts is 'law': input should be a valid list"),

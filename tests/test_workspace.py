@@ -24,12 +24,14 @@ from pointsman.errors import (
     EmptyCollectionError,
     IndexLockedError,
     InputError,
-    MissingDependencyError,
     ModelError,
     ReadOnlyError,
     SpecialistError,
     WorkspaceError,
 )
+from pointsman.grade.grader import PairGrader
+from pointsman.grade.plain import Ungraded
+from pointsman.grade.relevance import expected_relevance
 from pointsman.retrieve.lock import WriterLock
 from pointsman.route.expert import Expert, domain_of, save_expert
 from pointsman.route.mixture import MixtureRouter
@@ -46,6 +48,7 @@ from spaces import (
     open_space,
     random_adapter,
     write_corpus,
+    write_grader,
     write_notes,
     write_reader,
 )
@@ -565,7 +568,67 @@ def test_the_default_reader_ships_or_says_that_it_does_not(tmp_path: Path) -> No
     if (SHIPPED / "reader").is_dir():
         assert space.reader.settings.max_length > 0
     else:
-        refused(MissingDependencyError, lambda: space.reader, "pointsman train reader")
+        refused(SpecialistError, lambda: space.reader, "pointsman train reader")
+
+
+# --- the grader -----------------------------------------------------------------------------------
+
+
+def test_without_a_grader_nothing_is_graded(space: Workspace, notes: Path) -> None:
+    space.index([notes])
+    assert isinstance(space.pipeline.grader, Ungraded)
+    assert space.grader_folder is None
+    assert space.ask(QUESTION).trace.steps[2].note == "ungraded"
+
+
+def test_a_grader_says_what_is_read(space: Workspace, backbone: Backbone, notes: Path) -> None:
+    space.index([notes])
+    folder = write_grader(space.path / SPECIALISTS / "shop", backbone)
+    change_settings(space.path, grade={"grader": "shop", "weight": 1.0})
+    graded = open_space(space.path, backbone)
+    passages = [hit.passage for hit in graded.search(QUESTION)]
+    grader = PairGrader.load(backbone, folder)
+    relevance = expected_relevance(grader.grade(QUESTION, passages))
+    by_id = {passage.id: float(value) for passage, value in zip(passages, relevance, strict=True)}
+    expected = sorted(by_id, key=by_id.__getitem__, reverse=True)
+    assert expected != [passage.id for passage in passages]  # or nothing would be shown
+    grade = graded.ask(QUESTION).trace.steps[2]
+    assert list(grade.options) == expected
+    assert grade.scores == pytest.approx([by_id[id] for id in expected], abs=1e-4)
+    assert grade.note == "no, some, yes"
+    # Two of the three go on, then none.
+    least = by_id[expected[1]] - 1e-3
+    with open_space(space.path, backbone, grade__min_relevance=least) as strict:
+        assert list(strict.ask(QUESTION).trace.steps[3].choice) == expected[:2]
+    with open_space(space.path, backbone, grade__min_relevance=1.0) as stricter:
+        assert stricter.ask(QUESTION).abstained
+    elsewhere = write_grader(space.path.parent / "elsewhere", backbone)
+    for name in ("none", str(elsewhere)):
+        with open_space(space.path, backbone, grade__grader=name) as other:
+            assert isinstance(other.grader, Ungraded) == (name == "none")
+
+
+def test_a_grader_that_cannot_be_used(
+    space: Workspace, backbone: Backbone, notes: Path, tmp_path: Path
+) -> None:
+    space.index([notes])
+
+    def asked(name: str) -> object:
+        with open_space(space.path, backbone, grade__grader=name) as opened:
+            return opened.ask(QUESTION)
+
+    refused(SpecialistError, lambda: asked("gone"), f"no specialist 'gone' in {space.path}")
+    refused(SpecialistError, lambda: asked(READER), "of kind 'reader', but 'grader' is needed")
+    refused(SpecialistError, lambda: asked(str(notes)), f"{notes}: not a specialist")
+    if not (SHIPPED / "grader").is_dir():
+        refused(SpecialistError, lambda: asked("default"), "no grader ships", "train grader")
+    other = Backbone.load(write_tiny(tmp_path / "other", seed=1), device="cpu", dtype="fp32")
+    write_grader(space.path / SPECIALISTS / "foreign", other)
+    refused(BackboneMismatchError, lambda: asked("foreign"), other.identity.sha256[:12])
+    # Retrieval needs none, and neither does a workspace that names none.
+    with open_space(space.path, backbone, grade__grader="gone") as opened:
+        assert opened.search(QUESTION)
+    assert space.ask(QUESTION).text
 
 
 def test_a_backbone_that_is_not_there(tmp_path: Path, notes: Path) -> None:

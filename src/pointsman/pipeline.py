@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError
+from pointsman.grade.relevance import best_first, expected_relevance
 from pointsman.protocols import (
     Agent,
     Allocator,
@@ -32,14 +34,22 @@ from pointsman.types import Answer, FloatArray, Hit, Passage, Routing, Where
 # memory does not grow with their number.
 _TOGETHER = 256
 
+NOTHING_RELEVANT = "nothing relevant found"
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineSettings:
-    """How many passages are looked at. `price` is in correct answers for one unit of cost."""
+    """How many passages are looked at. `price` is in correct answers for one unit of cost.
+
+    `relevance_weight` is the share of relevance in the order of the candidates, the rest is the
+    retrieval score's; those of a relevance below `min_relevance` are not read.
+    """
 
     mode: Mode = "hybrid"
     candidates: int = 20
     price: float = 0.0
+    relevance_weight: float = 0.5
+    min_relevance: float = 0.0
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
@@ -47,6 +57,13 @@ class PipelineSettings:
             raise ConfigError(f"at least 1 passage must be retrieved, not {self.candidates}")
         if not self.price >= 0:
             raise ConfigError(f"a price is at least 0, not {self.price}")
+        shares = {
+            "the weight of relevance": self.relevance_weight,
+            "the least relevance": self.min_relevance,
+        }
+        for what, value in shares.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{what} lies between 0 and 1, not {value}")
 
 
 class Pipeline:
@@ -134,17 +151,14 @@ class Pipeline:
         clock.lap("routing")
         hits = retriever.search(queries, routing, self.settings.candidates, where, deadline)
         clock.lap("searching")
-        found = [[hit.passage for hit in row] for row in hits]
-        relevance = [
-            expected_relevance(self.grader.grade(question, passages))
-            for question, passages in zip(questions, found, strict=True)
+        graded = [
+            self._grade(question, row, deadline)
+            for question, row in zip(questions, hits, strict=True)
         ]
         clock.lap("grading")
-        orders = [
-            self.selector.select(*each) for each in zip(questions, found, relevance, strict=True)
-        ]
         contexts = [
-            [passages[i] for i in order] for passages, order in zip(found, orders, strict=True)
+            each.picked(self.selector.select(question, each.passages, each.relevance))
+            for question, each in zip(questions, graded, strict=True)
         ]
         clock.lap("selecting")
         allocation = self.allocator.allocate(questions, contexts, self.settings.price)
@@ -155,13 +169,17 @@ class Pipeline:
                 f"{_listed(names)}; give it the same ones in the same order"
             )
         clock.lap("allocating")
-        answers = self._answer(questions, contexts, allocation.choice.tolist(), deadline)
+        # Where nothing is relevant there is nothing to answer from, whatever that would have cost.
+        choice = [
+            -1 if each.nothing_left else chosen
+            for each, chosen in zip(graded, allocation.choice.tolist(), strict=True)
+        ]
+        answers = self._answer(questions, contexts, choice, deadline)
         clock.lap("reading")
 
         traced = []
         for i, answer in enumerate(answers):
-            ids = tuple(passage.id for passage in found[i])
-            agent = int(allocation.choice[i])
+            ids = tuple(hit.passage.id for hit in hits[i])
             steps = (
                 _route_step(routing, i, clock.seconds[0]),
                 Step(
@@ -172,34 +190,44 @@ class Pipeline:
                     clock.seconds[1],
                     note=f"{self.settings.mode}, {len(ids)} passages",
                 ),
-                Step(
-                    "grade",
-                    ids,
-                    tuple(float(value) for value in relevance[i]),
-                    ids,
-                    clock.seconds[2],
-                    note=", ".join(self.grader.grades),
-                ),
+                graded[i].step(self.grader.grades, self.settings.min_relevance, clock.seconds[2]),
                 Step(
                     "select",
-                    ids,
+                    graded[i].ids,
                     (),
                     tuple(passage.id for passage in contexts[i]),
                     clock.seconds[3],
-                    note=f"{len(contexts[i])} of {len(ids)}",
+                    note=f"{len(contexts[i])} of {len(graded[i].ids)}",
                 ),
                 Step(
                     "defer",
                     allocation.agents,
                     tuple(float(cost) for cost in allocation.expected_cost[i]),
-                    (allocation.agents[agent],) if agent >= 0 else (),
+                    (allocation.agents[choice[i]],) if choice[i] >= 0 else (),
                     clock.seconds[4],
                     note="expected costs",
                 ),
-                _read_step(answer, clock.seconds[5]),
+                _read_step(
+                    answer, NOTHING_RELEVANT if graded[i].nothing_left else "", clock.seconds[5]
+                ),
             )
             traced.append(replace(answer, trace=Trace(steps)))
         return traced
+
+    def _grade(self, question: str, hits: Sequence[Hit], deadline: Deadline | None) -> _Graded:
+        """One question's candidates, best first, and how many of them are relevant enough."""
+        if deadline is not None:
+            deadline.check("grading")
+        relevance = expected_relevance(self.grader.grade(question, [hit.passage for hit in hits]))
+        scores, weight = [hit.score for hit in hits], self.settings.relevance_weight
+        order = best_first(relevance, scores, weight)
+        # Compared as it is kept: 0.9 in float32 is less than 0.9.
+        kept = order[relevance[order] >= np.float32(self.settings.min_relevance)]
+        return _Graded(
+            tuple((hits[i].passage, float(relevance[i])) for i in order),
+            tuple(hits[i].passage for i in kept),
+            relevance[kept],
+        )
 
     def _answer(
         self,
@@ -224,12 +252,41 @@ class Pipeline:
         return answers
 
 
-def expected_relevance(probabilities: FloatArray) -> FloatArray:
-    """Relevance in [0, 1] from probabilities [n, grades]: Σ_g p_g · g / (G - 1), and 1 where G = 1."""
-    grades = probabilities.shape[1]
-    if grades == 1:
-        return np.asarray(probabilities[:, 0], dtype=np.float32)
-    return np.asarray(probabilities @ np.linspace(0.0, 1.0, grades), dtype=np.float32)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Graded:
+    """A question's candidates with their relevance, best first; `passages` [m], of `relevance` [m],
+    are those of them that are relevant enough, in the same order.
+    """
+
+    ranked: tuple[tuple[Passage, float], ...]
+    passages: tuple[Passage, ...]
+    relevance: FloatArray
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(passage.id for passage in self.passages)
+
+    @property
+    def nothing_left(self) -> bool:
+        """Something was found, and nothing of it is relevant enough."""
+        return bool(self.ranked) and not self.passages
+
+    def picked(self, order: npt.NDArray[np.int64]) -> list[Passage]:
+        return [self.passages[i] for i in order]
+
+    def step(self, grades: Sequence[str], least: float, seconds: float) -> Step:
+        note = ", ".join(grades)
+        if len(self.passages) < len(self.ranked):
+            note += f"; {len(self.passages)} of {len(self.ranked)} reach {least:g}"
+        return Step(
+            "grade",
+            tuple(passage.id for passage, _ in self.ranked),
+            # A single grade says nothing of any passage.
+            tuple(relevance for _, relevance in self.ranked) if len(grades) > 1 else (),
+            self.ids,
+            seconds,
+            note=note,
+        )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -265,7 +322,7 @@ def _route_step(routing: Routing, i: int, seconds: float) -> Step:
     )
 
 
-def _read_step(answer: Answer, seconds: float) -> Step:
+def _read_step(answer: Answer, reason: str, seconds: float) -> Step:
     spans = [(shorten(span.text), span.probability) for span, _ in answer.alternatives]
     if answer.text:
         spans.insert(0, (shorten(answer.text), answer.confidence))
@@ -277,5 +334,5 @@ def _read_step(answer: Answer, seconds: float) -> Step:
         (shorten(answer.text),) if answer.text else (),
         seconds,
         cost=answer.cost + Cost(seconds=seconds),
-        note=": ".join(part for part in (answer.agent, note) if part),
+        note=": ".join(part for part in (answer.agent, note, reason) if part),
     )

@@ -55,6 +55,18 @@ class SearchSettings(_Section):
     dense_weight: float = Field(0.5, ge=0, le=1)
 
 
+class GradeSettings(_Section):
+    """How relevance is judged. `grader` is "none", "default", a path, or a name under the specialists.
+
+    `weight` is the share of relevance in the order of the passages, the rest is the retrieval
+    score's; passages of a relevance below `min_relevance` are not read.
+    """
+
+    grader: str = "none"
+    min_relevance: float = Field(0.0, ge=0, le=1)
+    weight: float = Field(0.5, ge=0, le=1)
+
+
 class ReadSettings(_Section):
     """How answers are read. `reader` is "default", a path, or a name under the specialists.
 
@@ -93,6 +105,7 @@ class Settings(_Section):
     passages: PassageSettings = PassageSettings()
     route: RouteSettings = RouteSettings()
     search: SearchSettings = SearchSettings()
+    grade: GradeSettings = GradeSettings()
     read: ReadSettings = ReadSettings()
 
 

@@ -23,7 +23,6 @@ from pointsman.data.sources import Source, open_source, passages
 from pointsman.deadline import Deadline
 from pointsman.errors import (
     InputError,
-    MissingDependencyError,
     ReadOnlyError,
     SpecialistError,
     WorkspaceError,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.backbone.weights import Weights
     from pointsman.pipeline import Pipeline
-    from pointsman.protocols import QueryFit, Router
+    from pointsman.protocols import Grader, QueryFit, Router
     from pointsman.read.reader import SpanReader
     from pointsman.retrieve.lance import LanceIndex
     from pointsman.retriever import Retriever
@@ -47,7 +46,8 @@ SETTINGS_FILE = "pointsman.yaml"
 SPECIALISTS = "specialists"
 SHIPPED = Path(__file__).parent / SPECIALISTS
 SHIPPED_EXPERTS = SHIPPED / "experts"
-DEFAULT_READER = "reader"
+DEFAULT_READER, DEFAULT_GRADER = "reader", "grader"
+UNGRADED = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +183,36 @@ class Workspace:
         """The reader that the settings name, on the backbone."""
         from pointsman.read.reader import SpanReader
 
-        return SpanReader.load(self.backbone, self._specialist(self.settings.read.reader))
+        return SpanReader.load(self.backbone, self.reader_folder)
 
-    def _specialist(self, name: str) -> Path:
+    @property
+    def reader_folder(self) -> Path:
+        """Where that reader lies. Raises SpecialistError where there is none."""
+        return self._specialist(self.settings.read.reader, DEFAULT_READER)
+
+    @cached_property
+    def grader(self) -> Grader:
+        """The grader that the settings name, on the backbone; without one nothing is graded."""
+        from pointsman.grade.grader import PairGrader
+        from pointsman.grade.plain import Ungraded
+
+        folder = self.grader_folder
+        return Ungraded() if folder is None else PairGrader.load(self.backbone, folder)
+
+    @property
+    def grader_folder(self) -> Path | None:
+        """Where that grader lies, None for none. Raises SpecialistError where it is not there."""
+        name = self.settings.grade.grader
+        return None if name == UNGRADED else self._specialist(name, DEFAULT_GRADER)
+
+    def _specialist(self, name: str, default: str) -> Path:
         if name == "default":
-            if not (SHIPPED / DEFAULT_READER).is_dir():
-                raise MissingDependencyError(
-                    "no reader ships with this installation; train one with `pointsman train reader`"
+            if not (SHIPPED / default).is_dir():
+                raise SpecialistError(
+                    f"no {default} ships with this installation; train one with "
+                    f"`pointsman train {default}`"
                 )
-            return SHIPPED / DEFAULT_READER
+            return SHIPPED / default
         candidates = [self.path / SPECIALISTS / name, SHIPPED / name, self.path / name, Path(name)]
         for folder in candidates:
             if folder.is_dir():
@@ -277,7 +298,6 @@ class Workspace:
     def pipeline(self) -> Pipeline:
         """The six stages, with the plain choice where nothing is learned yet."""
         from pointsman.defer.plain import FirstAgent
-        from pointsman.grade.plain import Ungraded
         from pointsman.pipeline import Pipeline, PipelineSettings
         from pointsman.read.agent import ReaderAgent
         from pointsman.select.plain import TopK
@@ -293,7 +313,7 @@ class Workspace:
             retriever.encoder,
             retriever.index,
             router=retriever.router,
-            grader=Ungraded(),
+            grader=self.grader,
             selector=TopK(settings.read.passages),
             allocator=FirstAgent([reader.name]),
             agents=[reader],
@@ -302,6 +322,8 @@ class Workspace:
                 mode=retriever.mode,
                 candidates=max(settings.search.candidates, settings.read.passages),
                 price=settings.price,
+                relevance_weight=settings.grade.weight,
+                min_relevance=settings.grade.min_relevance,
             ),
         )
 

@@ -88,7 +88,7 @@ TRACE = Trace(
     (
         Step("route", ("base",), (1.0,), ("base",), 0.010),
         Step("retrieve", ("a", "b"), (1.0, 0.5), ("a", "b"), 0.100, note="hybrid, 2 passages"),
-        Step("grade", ("a", "b"), (1.0, 1.0), ("a", "b"), 0.0, note="ungraded"),
+        Step("grade", ("a", "b"), (), ("a", "b"), 0.0, note="ungraded"),
         Step("select", ("a", "b"), (), ("b",), 0.0, note="1 of 2"),
         Step("defer", ("reader", "llm"), (0.1, 0.9), ("reader",), 0.0),
         Step("read", ("x",), (0.9,), ("x",), 0.072, cost=Cost(gflops=1.94)),
@@ -115,6 +115,28 @@ def test_an_answer_with_its_source_and_confidence() -> None:
     passage = Passage(id="p-1", text="It is red.", title="Colours")
     answer = Answer("What?", "red", 0.934, passage, 6, 9, "reader", trace=TRACE)
     assert lines(answer)[:3] == ["red  93%", "It is ▸red◂.", "Colours · p-1"]
+
+
+def graded(*choice: str) -> Trace:
+    """The same way, with a grader's opinion of both passages."""
+    step = Step("grade", ("b", "a"), (0.7512, 0.2), choice, 0.0, note="no, yes")
+    return Trace((*TRACE.steps[:2], step, *TRACE.steps[3:]))
+
+
+def test_a_source_with_its_relevance() -> None:
+    passage = Passage(id="b", text="It is red.", title="Colours")
+    answer = Answer("What?", "red", 0.934, passage, 6, 9, "reader", trace=graded("b"))
+    shown = lines(answer)
+    assert shown[2] == "Colours · b · relevance 0.75"
+    assert shown[3].startswith("route base → retrieve hybrid 2 → grade 1 → select 1 → reader · ")
+
+
+def test_nothing_relevant_shows_what_was_nearest() -> None:
+    answer = Answer("What?", "", 0.0, abstained=True, trace=graded())
+    assert lines(answer)[:2] == [
+        "no answer  (nothing relevant found)",
+        "nearest, but not relevant enough: b (0.75), a (0.20)",
+    ]
 
 
 def test_an_answer_that_is_no_span_names_its_source_alone() -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from command_line import environment, invoke, run
 
+from pointsman.backbone.encoder import Backbone
 from pointsman.cli.ask import parse_where
+from spaces import write_grader
 
 QUESTION = "What is the colour of alpha?"
 
@@ -49,6 +51,38 @@ def test_flags_come_before_the_environment(space: Path, tiny: Mapping[str, str])
     assert steps["retrieve"]["note"] == "bm25, 1 passages"
     assert len(steps["select"]["choice"]) == 1
     assert answer["abstained"]
+
+
+@pytest.fixture(scope="module")
+def grader(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    backbone = Backbone.load(tiny_folder, device="cpu")
+    return write_grader(tmp_path_factory.mktemp("graders") / "shop", backbone)
+
+
+def test_a_grader_is_named_by_a_flag(space: Path, tiny: Mapping[str, str], grader: Path) -> None:
+    plain = invoke("ask", space, QUESTION, env=tiny)
+    assert "relevance" not in plain.stdout
+    graded = invoke("ask", space, QUESTION, "--grader", grader, env=tiny)
+    assert graded.exit_code == 0, graded.stderr
+    assert " · relevance 0." in graded.stdout
+    assert " → grade 2 → select 2 → reader · " in graded.stdout
+    none = invoke("ask", space, QUESTION, "--grader", grader, "--min-relevance", "1", env=tiny)
+    assert none.exit_code == 0
+    assert "no answer  (nothing relevant found)" in none.stdout
+    assert "nearest, but not relevant enough: " in none.stdout
+    assert "→ abstain · " in none.stdout
+    assert max(map(len, none.stdout.splitlines())) <= 80
+
+
+def test_a_grader_that_is_not_there(space: Path, tiny: Mapping[str, str]) -> None:
+    result = invoke("ask", space, QUESTION, "--min-relevance", "0.5", env=tiny)
+    assert result.exit_code == 2
+    assert "nothing judges relevance here; name a grader with --grader" in result.stderr
+    result = invoke("ask", space, QUESTION, "--grader", "gone", env=tiny)
+    assert result.exit_code == 6
+    assert "no specialist 'gone'" in result.stderr
+    result = invoke("ask", space, QUESTION, "--grader", "default", env=tiny)
+    assert result.exit_code == 6
 
 
 def test_where_restricts_what_is_looked_at(space: Path, tiny: Mapping[str, str]) -> None:

@@ -27,6 +27,7 @@ def test_doctor_says_what_is_here_and_leaves_with_0_or_7(tmp_path: Path) -> None
     assert set(lacking) <= {"reader"}
     assert checks["torch"]["found"] == importlib.metadata.version("torch")
     assert "as expected" in checks["encoder"]["found"]
+    assert not checks["grader"]["needed"]
     assert checks["cache"]["found"] == str(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -200,6 +200,7 @@ def test_info_says_where_each_setting_comes_from(
     assert (found["index"]["passages"], found["index"]["documents"]) == (2, 2)
     assert found["index"]["encoder"]["dimension"] == 32
     assert found["reader"]["numbers"] == {"dev": {"best": 12.5}}
+    assert found["grader"] is None
 
 
 def test_info_names_defaults_and_shows_a_new_workspace(tmp_path: Path) -> None:
@@ -215,10 +216,12 @@ def test_info_names_defaults_and_shows_a_new_workspace(tmp_path: Path) -> None:
 def test_info_names_what_cannot_be_used(tmp_path: Path) -> None:
     invoke("init", tmp_path / "space")
     (tmp_path / "space" / "index" / "passages.lance").mkdir(parents=True)
-    result = invoke("info", tmp_path / "space", env={"POINTSMAN_READ__READER": "nobody"})
+    wrong = {"POINTSMAN_READ__READER": "nobody", "POINTSMAN_GRADE__GRADER": "noone"}
+    result = invoke("info", tmp_path / "space", env=wrong)
     assert result.exit_code == 0
-    assert result.stdout.count("problem") == 2
+    assert result.stdout.count("problem") == 3
     assert "nobody" in result.stdout
+    assert "noone" in result.stdout
 
 
 def test_info_for_people_fits_80_columns(space: Path, tiny: Mapping[str, str]) -> None:

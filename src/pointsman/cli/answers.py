@@ -23,6 +23,7 @@ _SENTENCE_END = re.compile(
     r"|(?<=[。！？])\s*|\n\s*\n"
 )
 _LONGEST = 320
+_NEAREST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ def way(trace: Trace) -> str:
                 parts.append(f"route {'+'.join(step.choice)}")
             case "retrieve":
                 parts.append(f"retrieve {step.note.partition(',')[0]} {len(step.choice)}")
+            case "grade" if step.scores:
+                parts.append(f"grade {len(step.choice)}")
             case "select":
                 parts.append(f"select {len(step.choice)}")
             case "defer":
@@ -86,12 +89,18 @@ def answer_lines(answer: Answer, *, marks: bool, sign: str = "", style: str = ""
         yield Text.assemble((sign, style), (shown, "bold"), (f"  {confidence}", "cyan"))
         if answer.start is not None and answer.end is not None:
             yield excerpt(answer.passage.text, answer.start, answer.end).text(marks)
-        source = " · ".join(part for part in (answer.passage.title, answer.passage.id) if part)
-        yield Text(source, "italic")
+        relevance = _relevance(answer.trace).get(answer.passage.id)
+        shown = "" if relevance is None else f"relevance {relevance:.2f}"
+        source = (answer.passage.title, answer.passage.id, shown)
+        yield Text(" · ".join(filter(None, source)), "italic")
     elif answer.text:
         yield Text.assemble((sign, style), (answer.text, "bold"), (f"  {confidence}", "cyan"))
     else:
         yield Text.assemble((sign, style), ("no answer", "bold"), f"  ({_why(answer, confidence)})")
+        if _nothing_relevant(answer.trace):
+            nearest = list(_relevance(answer.trace).items())[:_NEAREST]
+            listed = ", ".join(f"{id} ({relevance:.2f})" for id, relevance in nearest)
+            yield Text(f"nearest, but not relevant enough: {listed}")
     if answer.trace.steps:
         yield Text(way(answer.trace), "dim")
 
@@ -99,9 +108,26 @@ def answer_lines(answer: Answer, *, marks: bool, sign: str = "", style: str = ""
 def _why(answer: Answer, confidence: str) -> str:
     if answer.failure:
         return answer.failure
+    if _nothing_relevant(answer.trace):
+        from pointsman.pipeline import NOTHING_RELEVANT
+
+        return NOTHING_RELEVANT
     if not answer.alternatives:
         return "nothing was found that could hold one"
     return f"{confidence} for “{shorten(answer.alternatives[0][0].text, 40)}”"
+
+
+def _relevance(trace: Trace) -> dict[str, float]:
+    """The relevance of each candidate by its id, in their order; none where nothing was graded."""
+    grades = (step for step in trace.steps if step.stage == "grade" and step.scores)
+    return {
+        id: score for step in grades for id, score in zip(step.options, step.scores, strict=True)
+    }
+
+
+def _nothing_relevant(trace: Trace) -> bool:
+    """Whether passages were found, and none of them was relevant enough."""
+    return any(step.stage == "grade" and step.options and not step.choice for step in trace.steps)
 
 
 def _spaces(text: str) -> str:

@@ -28,6 +28,7 @@ Examples:
   pointsman ask my-space --json < questions.txt  one question a line
   pointsman ask my-space "How many?" --where year=2020 --where lang=en
   pointsman ask my-space "How many?" --mode bm25 --passages 10 --trace
+  pointsman ask my-space "How many?" --grader legal --min-relevance 0.3
 """
 
 
@@ -69,6 +70,18 @@ def ask(
             metavar="P", min=0, max=1, help="Below it there is no answer.", show_default=False
         ),
     ] = None,
+    grader: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Judges relevance: a name, a path, or none.", show_default=False
+        ),
+    ] = None,
+    min_relevance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", min=0, max=1, help="Below it a passage is not read.", show_default=False
+        ),
+    ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show what every stage chose from.")
     ] = False,
@@ -80,7 +93,7 @@ def ask(
     that it is right, and the way it took. Where the documents hold none,
     there is none.
     """
-    from pointsman.workspace import Workspace
+    from pointsman.workspace import UNGRADED, Workspace
 
     output = Output(json)
     filters = parse_where(where or ())
@@ -89,10 +102,17 @@ def ask(
     overrides = {
         "search.mode": None if mode is None else mode.value,
         "search.candidates": candidates,
+        "grade.grader": grader,
+        "grade.min_relevance": min_relevance,
         "read.passages": passages,
         "read.min_confidence": min_confidence,
     }
     with Workspace.open(space, overrides=overrides) as workspace:
+        if min_relevance and workspace.settings.grade.grader == UNGRADED:
+            raise typer.BadParameter(
+                "nothing judges relevance here; name a grader with --grader",
+                param_hint="--min-relevance",
+            )
         with output.working("loading"):
             _ = workspace.pipeline
         if workspace.settings.route.router != "base" and workspace.left_out:

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import typer
@@ -64,9 +64,11 @@ def examine() -> Iterator[Check]:
     for name, look in (
         ("device", _device),
         ("encoder", _encoder),
-        ("reader", _reader),
+        ("reader", lambda: _specialist("reader", "; or install pointsman again")),
     ):
         yield _guarded(name, look)
+    # Only a workspace that names it needs one.
+    yield replace(_guarded("grader", lambda: _specialist("grader")), needed=False)
     yield from directories()
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     yield Check(
@@ -169,15 +171,16 @@ def _encoder() -> tuple[str, str]:
     return f"{weights.name}, SHA-256 {weights.sha256[:12]}… as expected", ""
 
 
-def _reader() -> tuple[str, str]:
+def _specialist(kind: str, remedy: str = "") -> tuple[str, str]:
+    """The one that ships; its folder is called as its kind is."""
     from pointsman.backbone.specialist import load_specialist
     from pointsman.backbone.weights import DEFAULT_SHA256
-    from pointsman.workspace import DEFAULT_READER, SHIPPED
+    from pointsman.workspace import SHIPPED
 
-    folder = SHIPPED / DEFAULT_READER
+    folder = SHIPPED / kind
     if not folder.is_dir():
-        return "none ships", "train one with `pointsman train reader`, or install pointsman again"
-    found = load_specialist(folder, "reader")
+        return "none ships", f"train one with `pointsman train {kind}`{remedy}"
+    found = load_specialist(folder, kind)
     if found.base_sha256 != DEFAULT_SHA256:
         return found.name, f"made for the base {found.base_sha256[:12]}…; install pointsman again"
     return f"{found.name}, {found.adapter.parameters:,} weights", ""

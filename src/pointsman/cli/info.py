@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -30,7 +31,7 @@ _AT_ONCE = 5_000
 def info(space: Space, json: Json = False) -> None:
     """Show what a workspace holds.
 
-    Its settings and where each comes from, its index, its reader, its query experts. What cannot be used is named with the reason.
+    Its settings and where each comes from, its index, its reader and grader, its query experts. What cannot be used is named with the reason.
     """
     from pointsman.workspace import Workspace
 
@@ -38,7 +39,8 @@ def info(space: Space, json: Json = False) -> None:
     with Workspace.open(space) as workspace, output.working("looking") as working:
         settings = dict(_settings(workspace))
         index = _index(workspace, lambda done: working.say(f"counting documents: {done:,}"))
-        reader = _reader(workspace)
+        reader = _specialist("reader", lambda: workspace.reader_folder)
+        grader = _specialist("grader", lambda: workspace.grader_folder)
         experts = _experts(workspace)
     output.show(
         Text(f"{workspace.path}{' (read-only)' if workspace.read_only else ''}", "bold"),
@@ -51,7 +53,10 @@ def info(space: Space, json: Json = False) -> None:
         _grid(_flat(index)),
         "",
         Text("Reader", "bold"),
-        _grid(_flat(reader)),
+        _grid(_flat(reader or {})),
+        "",
+        Text("Grader", "bold"),
+        _grid(_flat(grader or {"none": "every passage that is found goes on"})),
         "",
         Text("Experts", "bold"),
         _grid(_flat(experts | {"used": ", ".join(experts.get("used", ())) or "none"})),
@@ -63,6 +68,7 @@ def info(space: Space, json: Json = False) -> None:
             "settings": settings,
             "index": index,
             "reader": reader,
+            "grader": grader,
             "experts": experts,
         }
     )
@@ -107,12 +113,15 @@ def _index(workspace: Workspace, progress: Any) -> dict[str, Any]:
         return {"problem": str(error)}
 
 
-def _reader(workspace: Workspace) -> dict[str, Any]:
+def _specialist(kind: str, where: Callable[[], Path | None]) -> dict[str, Any] | None:
+    """What the settings name, or None where they name none."""
     from pointsman.backbone.specialist import load_specialist
 
     try:
-        folder = workspace._specialist(workspace.settings.read.reader)
-        found = load_specialist(folder, "reader")
+        folder = where()
+        if folder is None:
+            return None
+        found = load_specialist(folder, kind)
     except PointsmanError as error:
         return {"problem": str(error)}
     return {

@@ -1,4 +1,4 @@
-"""The plain choice: the most relevant passages, in the order of retrieval where that ties."""
+"""The plain choice: the first passages, in the order in which they come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pointsman.types import FloatArray, Passage
 
 
 class TopK:
-    """The k passages of the highest relevance (protocol `Selector`)."""
+    """The first k passages (protocol `Selector`); a pipeline puts the best first."""
 
     def __init__(self, k: int) -> None:
         if k < 1:
@@ -22,6 +22,5 @@ class TopK:
     def select(
         self, question: str, passages: Sequence[Passage], relevance: FloatArray
     ) -> npt.NDArray[np.int64]:
-        """Indices of at most k passages; `relevance` is [n]."""
-        order = np.argsort(-relevance, kind="stable")[: self.k]
-        return np.asarray(order, dtype=np.int64)
+        """Indices of at most k passages; `relevance` [n] had its say in their order already."""
+        return np.arange(min(self.k, len(passages)), dtype=np.int64)
