@@ -137,7 +137,12 @@ def test_every_way_of_picking_keeps_to_its_budget(
 def test_the_whole_experiment_and_going_on_with_it(
     shop: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
-    report = run(shop, backbone, tmp_path, recipe=QUICK, seeds=2)
+    draw = tmp_path / "pictures" / "tiny"
+    draw.parent.mkdir()
+    report = run(shop, backbone, tmp_path, recipe=QUICK, seeds=2, draw=draw)
+    assert {path.name for path in draw.parent.iterdir()} == {
+        f"tiny-{name}.svg" for name in ("reliability", "entropy", "path")
+    }
     tables = {table.title: table for table in report.tables}
     known = tables["Known topics (id_test), 2 seeds"]
     scores = {str(row[0]): row for row in known.rows}

@@ -145,7 +145,7 @@ def relevance(
         base = Backbone.load(backbone, attention="eager")
         folder = run or cache_directory() / "relevance"
         return run_relevance(
-            data, base, folder, seeds=seeds, limit=limit, only=row or None, show=show
+            data, base, folder, seeds=seeds, limit=limit, only=row or None, draw=out, show=show
         )
 
     run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)

@@ -101,12 +101,12 @@ class Rows:
 
     def best_alpha(self, run: Run) -> float:
         """The α of the best macro-F1 on the topics held out of training, the larger of equals."""
-        return max(ALPHAS, key=lambda alpha: (self.on_held_out(run, alpha), alpha))
-
-    def on_held_out(self, run: Run, alpha: float) -> float:
-        """Macro-F1 on the topics held out of training."""
         shifted = self.graders.bed.shifted
-        return macro_f1_of(self.graders.probabilities(run, shifted, alpha), shifted.labels)
+        return max(ALPHAS, key=lambda alpha: (self.macro_f1(run, shifted, alpha), alpha))
+
+    def macro_f1(self, run: Run, sample: Sample, alpha: float) -> float:
+        """Macro-F1 of a grader on a sample, α of the way from probe to fine-tuned."""
+        return macro_f1_of(self.graders.probabilities(run, sample, alpha), sample.labels)
 
     def darl(self, seed: int) -> Predictor:
         """All three parts of the paper."""

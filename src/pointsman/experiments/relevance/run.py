@@ -18,6 +18,12 @@ from pointsman.experiments.relevance.bed import Bed, Sample, load
 from pointsman.experiments.relevance.graders import Graders, Run
 from pointsman.experiments.relevance.measures import MEASURES, measured
 from pointsman.experiments.relevance.rows import Row, Rows
+from pointsman.experiments.relevance.studies import (
+    against_raters,
+    conformal_sets,
+    draw_all,
+    what_was_picked,
+)
 from pointsman.experiments.report import Report, Show, silent
 from pointsman.grade.objective import Objective
 from pointsman.grade.recipe import ALPHAS, Recipe
@@ -60,12 +66,14 @@ def run(
     seeds: int = 5,
     limit: int | None = None,
     only: Sequence[str] | None = None,
+    draw: Path | None = None,
     show: Show | None = None,
 ) -> Report:
     """All rows on Home Depot's test parts and on another shop, by so many seeds.
 
     `folder` keeps graders and what they say; the same call goes on from there. `limit` bounds the
-    queries of each part, `only` names the rows.
+    queries of each part, `only` names the rows and leaves out the studies and the pictures, which
+    are written where `draw` says.
     """
     show = show or silent
     recipe = recipe.on(backbone)
@@ -86,9 +94,12 @@ def run(
         *(main_table(f"{title}, {seeds} seeds", sample, found) for title, sample in _titled(bed)),
         shift_table(bed, found),
         *(difference_table(title, sample, found) for title, sample in _titled(bed)[:2]),
-        path_table(made, seeds),
         choices,
     ]
+    if only is None:
+        tables += [path_table(made, seeds), *_studies(made, seeds)]
+        if draw is not None:
+            draw_all(made, draw)
     details = {
         "recipe": recipe,
         "occ": asdict(occ),
@@ -96,6 +107,21 @@ def run(
         "pool": len(bed.pool),
     }
     return Report(tuple(tables), details)
+
+
+def _studies(rows: Rows, seeds: int) -> list[Table]:
+    bed = rows.graders.bed
+    plain = [rows.said(Run(seed=seed)) for seed in range(seeds)]
+    dev = [says(bed.id_dev) for says in plain]
+    tests = (bed.id_test, bed.ood_test)
+    return [
+        what_was_picked(rows),
+        *(against_raters([says(sample) for says in plain], sample) for sample in tests),
+        *(
+            conformal_sets([says(sample) for says in plain], dev, sample, bed.id_dev)
+            for sample in tests
+        ),
+    ]
 
 
 def _named(rows: Sequence[Row], only: Sequence[str] | None) -> list[Row]:
