@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pointsman.data.draw import drawn
+from pointsman.data.splits import without
 from pointsman.evaluate.significance import bootstrap_interval, paired_randomisation
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Show
@@ -31,8 +32,9 @@ def unasked(bed: Bed, recipe: Recipe, folder: Path, show: Show, *, names: Sequen
         each, view = bed.sets[name], bed.test[name]
         made = made_queries(each.passages)
         some = [made[i] for i in drawn(len(made), _QUERIES, recipe.plan.seed)]
-        # Titles come before sentences: both sides get both.
-        dev, train = some[::10], [query for i, query in enumerate(some) if i % 10]
+        # Titles come before sentences: both sides get both, but never the same text.
+        dev = some[::10]
+        train = without(some, [query.text for query in dev], lambda query: query.text)
         expert = trained_expert(
             replace(each, parts={"train": train, "dev": dev}),
             train,
