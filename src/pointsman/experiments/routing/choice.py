@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.data.draw import drawn
 from pointsman.evaluate.tables import Cell, Column, Table
@@ -14,6 +15,7 @@ from pointsman.experiments.routing.keywords import Keywords
 from pointsman.experiments.routing.rows import Known, leave_one_out, whitened
 from pointsman.experiments.routing.views import View
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
+from pointsman.route.words import best_dense_weight
 from pointsman.types import FloatArray
 
 THRESHOLDS = (0.7, 0.8, 0.9, 1.0, 1.1)
@@ -79,6 +81,22 @@ def choose(known: Known, words: Words) -> tuple[MixtureSettings, float, tuple[Ta
     strength = max(dense, key=lambda each: sum(dense[each]))
     plain = bench.score(_plain), bench.score(_plain, words)
     return settings, strength, (_mixtures(found, plain[0]), _strengths(dense, hybrid, plain))
+
+
+def fusion_weights(known: Known, words: Words) -> dict[str, float]:
+    """Each domain's weight of the vectors in hybrid search, by its own expert's queries on dev."""
+    found = {}
+    for name in known.experts:
+        view, own = known.dev[name], known.names.index(name)
+        queries = np.ascontiguousarray(view.vectors[:, own])
+
+        def score(
+            weight: float, view: View = view, queries: FloatArray = queries
+        ) -> npt.NDArray[np.float64]:
+            return words(view).hybrid(view, queries, np.full(len(queries), weight))
+
+        found[name] = best_dense_weight(score)
+    return found
 
 
 def _plain(known: Known, view: View) -> FloatArray:

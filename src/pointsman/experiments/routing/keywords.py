@@ -30,15 +30,25 @@ class Keywords:
     rows: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
 
-    def hybrid(self, view: View, queries: FloatArray) -> npt.NDArray[np.float64]:
-        """nDCG@10 [n] of hybrid search: these rankings fused with those of the vectors [n, d]."""
+    def hybrid(
+        self,
+        view: View,
+        queries: FloatArray,
+        dense_weights: npt.NDArray[np.floating] | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """nDCG@10 [n] of hybrid search: these rankings fused with those of the vectors [n, d].
+
+        `dense_weights` [n] is the vectors' weight in each query's fusion; None: the usual one.
+        """
         vectors = np.ascontiguousarray(queries, dtype=np.float32)
         rows, cosines = view.documents.search(vectors, DEPTH)
-        fusion, ids = Fusion(), view.documents.ids
+        ids = view.documents.ids
+        usual = np.full(len(view.judged), Fusion().dense_weight)
+        weights = usual if dense_weights is None else dense_weights
         fused = []
-        for i in range(len(view.judged)):
+        for i, weight in enumerate(weights.tolist()):
             dense = [(ids[row], cosines[i, j]) for j, row in enumerate(rows[i].tolist())]
-            fused.append(fusion.fuse(dense, self._ranking(i, ids)))
+            fused.append(Fusion(dense_weight=weight).fuse(dense, self._ranking(i, ids)))
         return _scores(view, fused)
 
     def alone(self, view: View) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ from pointsman.evaluate.tables import Table
 from pointsman.experiments.report import Report, Show, silent
 from pointsman.experiments.routing import pictures
 from pointsman.experiments.routing.bed import pooled
-from pointsman.experiments.routing.choice import choose
+from pointsman.experiments.routing.choice import choose, fusion_weights
 from pointsman.experiments.routing.context import SETS as CONTEXT_SETS
 from pointsman.experiments.routing.context import context
 from pointsman.experiments.routing.cost import BATCH, cost
@@ -25,6 +25,7 @@ from pointsman.experiments.routing.rows import (
     Row,
     Way,
     controls,
+    dataset_oracle,
     ours,
     paper,
     paper_library,
@@ -47,6 +48,7 @@ from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import OURS, Recipe
 from pointsman.route.utility import MEASURE
+from pointsman.route.words import USUAL, dense_weights
 
 # In how many orders experts are added one by one.
 ORDERS = 3
@@ -103,7 +105,8 @@ def run(
     }
     over_all = measure(rows, together)
     show("hybrid search", 0, 1)
-    hybrid = _hybrid(rows, bed)
+    fusion = fusion_weights(bed.known, bed.words)
+    hybrid = [*_hybrid(rows, bed), *_fused(bed, fusion, router)]
 
     oracle = {
         name: np.eye(len(bed.known.names))[best_experts(view.utilities)]
@@ -135,6 +138,7 @@ def run(
         "recipe": recipe,
         "settings": settings,
         "strength": strength,
+        "dense weights": fusion,
         "dropped": {name: each.dropped for name, each in bed.sets.items() if each.dropped},
         "steps": {name: each.whole.steps for name, each in bed.trained.items()},
         "negatives": {name: each.whole.negatives for name, each in bed.trained.items()},
@@ -167,6 +171,29 @@ def _hybrid(rows: Sequence[Row], bed: Bed) -> list[Measured]:
             scores = {n: words[n].hybrid(v, row.queries(v)) for n, v in bed.test.items()}
             measured.append(Measured(row.name, row.kind, row.corpus, scores))
     return measured
+
+
+def _fused(bed: Bed, fusion: Mapping[str, float], router: MixtureRouter) -> list[Measured]:
+    """Hybrid search with the weight of words routed too: by our router, and by an oracle of the set."""
+    own = [USUAL, *(fusion[name] for name in bed.known.experts)]
+    oracle = dataset_oracle().queries
+    assert oracle is not None
+    found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    for name, view in bed.test.items():
+        words = bed.words(view)
+        weights = dense_weights(router.weights(router.scores(view.features)), own)
+        of_set = np.full(len(view.judged), fusion.get(name, USUAL))
+        for row, queries, each in (
+            ("base, fusion routed", view.base, weights),
+            ("familiarity mixture, fusion routed", view.routed(router), weights),
+            ("base, its domain's fusion", view.base, of_set),
+            ("DatasetOracle, its domain's fusion", oracle(view), of_set),
+        ):
+            found.setdefault(row, {})[name] = words.hybrid(view, queries, each)
+    return [
+        Measured(row, "ours" if "routed" in row else "bound", False, scores)
+        for row, scores in found.items()
+    ]
 
 
 def _draw(
