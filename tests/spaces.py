@@ -73,7 +73,7 @@ def write_reader(folder: Path, backbone: Backbone, seed: int = 0, max_length: in
 def write_grader(folder: Path, backbone: Backbone, seed: int = 0) -> Path:
     """A grader specialist of random weights with three grades, that no two passages tie in."""
     generator = torch.Generator().manual_seed(seed)
-    width = feature_width(int(backbone.model.config.hidden_size))
+    width = feature_width(backbone.shape.width)
     head = GradeHead.fresh("plain", width, 3, 0, generator).tensors
     specialist = Specialist(
         kind=GRADER,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from pointsman.cli import train_expert, train_reader
+from pointsman.cli import train_expert, train_grader, train_reader
 
 EXAMPLES = """
 Examples:
   pointsman train reader --data test-bed --out my-space/specialists
   pointsman train expert law --data path/to/beir --out my-space/specialists
+  pointsman train grader law --data law.tsv --grades no,yes --cuts 1 --out try
 """
 
 app = typer.Typer(help="Train a specialist.", epilog=EXAMPLES, rich_markup_mode="rich")
@@ -22,3 +23,4 @@ def train() -> None:
 
 app.command(epilog=train_reader.EXAMPLES)(train_reader.reader)
 app.command(epilog=train_expert.EXAMPLES)(train_expert.expert)
+app.command(epilog=train_grader.EXAMPLES)(train_grader.grader)

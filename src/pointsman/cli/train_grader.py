@@ -1,0 +1,252 @@
+"""`pointsman train grader`: a grader from graded pairs of a query and an item."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pointsman.cli.options import BackboneName, Fresh, Json, RunFolder
+from pointsman.cli.output import Output, duration
+from pointsman.cli.places import cache_directory
+from pointsman.cli.training import (
+    LOG_EVERY,
+    Shown,
+    check_free,
+    command_words,
+    drop_checkpoints,
+    interrupted,
+)
+
+if TYPE_CHECKING:
+    from pointsman.grade.objective import Objective
+    from pointsman.grade.source import Source
+    from pointsman.training.loop import Progress
+
+EXAMPLES = """
+Examples:
+  pointsman train grader law --data law.tsv --grades no,yes --cuts 1 --out try
+  pointsman train grader shop --data a.tsv --grades no,ok --cuts 2.5 --out x
+
+A grader at my-space/specialists/NAME is used by POINTSMAN_GRADE__GRADER=NAME,
+or by the line `grader: NAME` under `grade:` in my-space/pointsman.yaml.
+"""
+
+
+class HeadName(StrEnum):
+    """What gives probabilities over grades; see `grade.head`."""
+
+    plain = "plain"
+    cumulative = "cumulative"
+    corn = "corn"
+
+
+def grader(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What it is called.", show_default=False)
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Graded pairs, .tsv or .jsonl: query, title, text, score.",
+            show_default=False,
+        ),
+    ],
+    grades: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…", help="Names of the grades, lowest first.", show_default=False
+        ),
+    ],
+    cuts: Annotated[
+        str,
+        typer.Option(
+            metavar="X,…",
+            help="The scores at which each grade but the lowest begins.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="The grader is written to DIR/NAME.", show_default=False),
+    ],
+    dev: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Without it 15 % of the queries are held out.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        HeadName, typer.Option(metavar="KIND", help="plain, cumulative or corn.")
+    ] = HeadName.plain,
+    soft: Annotated[
+        bool,
+        typer.Option("--soft", help="Share a pair between the grades its score lies between."),
+    ] = False,
+    occ: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", min=0, help="Weight of over-confidence calibration.", show_default=False
+        ),
+    ] = None,
+    rho: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", min=0, max=1, help="Its smoothing. By default 0.3.", show_default=False
+        ),
+    ] = None,
+    smoothing: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0, max=1, help="Label smoothing.", show_default=False),
+    ] = None,
+    probing: Annotated[
+        bool, typer.Option(help="Fit the head to the base's features first.")
+    ] = True,
+    alpha: Annotated[
+        float,
+        typer.Option(metavar="X", min=0, max=1, help="Where from probe (0) to end (1) to stop."),
+    ] = 1.0,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="By default 3.", show_default=False)
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="At its peak. By default 0.0005.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of all that is random.")] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most N training queries.", show_default=False),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(metavar="TEXT", help="The data's, for the card.", show_default=False)
+    ] = "",
+    backbone: BackboneName = None,
+    run: RunFolder = None,
+    fresh: Fresh = False,
+    json: Json = False,
+) -> None:
+    """Train a grader, which says how relevant a passage is.
+
+    Its probabilities are calibrated on the dev pairs. Ctrl-C leaves a
+    checkpoint, and the same command goes on from it.
+    """
+    from pointsman.data.graded import Grading
+    from pointsman.grade.make import check_name, make_grader, run_name
+    from pointsman.grade.recipe import Recipe
+    from pointsman.grade.source import read_source
+
+    check_name(name)
+    folder = out / name
+    check_free(folder)
+    grading = Grading(tuple(part.strip() for part in grades.split(",")), _numbers(cuts))
+    objective = _objective(occ, rho, smoothing)
+    from pointsman.backbone.encoder import Backbone
+
+    output = Output(json)
+    with output.working("reading the data", every=LOG_EVERY) as working:
+        source = read_source(data, grading, dev, soft=soft, limit=limit, seed=seed)
+        working.say("loading the encoder")
+        # On a CPU gradients take longer through the fused attention than through all the rest.
+        base = Backbone.load(backbone, attention="eager")
+        recipe = Recipe(head=head.value, objective=objective, probing=probing)
+        plan = recipe.plan
+        recipe = replace(
+            recipe,
+            plan=replace(
+                plan,
+                seed=seed,
+                epochs=epochs or plan.epochs,
+                learning_rate=plan.learning_rate if learning_rate is None else learning_rate,
+            ),
+        )
+        run = run or cache_directory() / "runs" / run_name(source, recipe, base)
+        if fresh:
+            drop_checkpoints(run)
+        shown = Shown(working, scale=100)
+        try:
+            made = make_grader(
+                base,
+                source,
+                recipe,
+                run,
+                folder,
+                command=command_words(context.obj or ()),
+                licence=licence,
+                alpha=alpha,
+                show=lambda progress: shown(_shares(progress)),
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(interrupted(run)) from None
+    outcome, before, after = made.trained.outcome, made.before, made.after
+    output.show(
+        f"{folder}: macro-F1 {100 * after.macro_f1:.1f}, NLL {after.nll:.3f} on dev, after "
+        f"{duration(outcome.seconds)}.",
+        f"Expected calibration error {after.ece:.3f} (before calibration {before.ece:.3f}).",
+        *_said(source),
+        f"Its card is {folder / 'README.md'}.",
+    )
+    output.document(
+        {
+            "grader": str(folder),
+            "grades": list(grading.names),
+            "alpha": made.alpha,
+            "calibration": made.scaling.kind,
+            "before": asdict(before),
+            "after": asdict(after),
+            "best_step": outcome.best_step,
+            "steps": outcome.steps,
+            "seconds": outcome.seconds,
+            "history": [dict(entry) for entry in outcome.history],
+            "data": source.record(licence),
+            "run": str(run),
+        }
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} are not numbers with commas between them", param_hint="--cuts"
+        ) from None
+
+
+def _objective(occ: float | None, rho: float | None, smoothing: float | None) -> Objective:
+    from pointsman.grade.objective import Objective
+
+    if rho is not None and not occ:
+        raise typer.BadParameter("is the smoothing of --occ; give both", param_hint="--rho")
+    plain = Objective()
+    return Objective(
+        smoothing=plain.smoothing if smoothing is None else smoothing,
+        occ=plain.occ if occ is None else occ,
+        rho=plain.rho if rho is None else rho,
+    )
+
+
+def _shares(progress: Progress) -> Progress:
+    """With the measures that are shares: a log-likelihood in per cent would mislead."""
+    shares = {name: value for name, value in progress.measures.items() if name == "macro_f1"}
+    return replace(progress, measures=shares)
+
+
+def _said(source: Source) -> list[str]:
+    """What a reader of the numbers has to know of the data."""
+    data = source.record()
+    parts = [
+        f"{data[part]['pairs']:,} {name} pairs of {data[part]['queries']:,} queries"
+        for part, name in (("train", "training"), ("dev", "dev"))
+    ]
+    lines = [f"{', '.join(parts)}."]
+    if source.dev_held_out:
+        lines.append("The dev queries were held out of the training queries.")
+    return lines

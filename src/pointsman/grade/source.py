@@ -1,0 +1,147 @@
+"""Files of graded pairs as what a grader is trained on: a train and a dev part without a query in common."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pointsman.data.draw import drawn
+from pointsman.data.graded import GradedPair, Grading, read_graded
+from pointsman.data.splits import normalise, refuse_overlap
+from pointsman.errors import InputError
+from pointsman.grade.loss import soft_targets
+from pointsman.grade.recipe import Labelled
+
+LEAST_DEV = 5
+"""Calibration is chosen by folds of whole queries, five of them."""
+
+_HELD_OUT = 0.15
+_WHY = f"{LEAST_DEV} at least are needed to stop and to calibrate by"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Graded pairs in two parts, and what a card has to say of them.
+
+    `levels` are the grades' mean raw scores where targets are shared between grades, else empty.
+    `dev_held_out`: dev was taken from the training queries.
+    """
+
+    name: str
+    grading: Grading
+    train: Labelled
+    dev: Labelled
+    levels: tuple[float, ...]
+    dev_held_out: bool
+
+    def record(self, licence: str = "") -> dict[str, Any]:
+        """What a specialist's training record holds of it, as `grader_card` reads it."""
+        return {
+            "name": self.name,
+            "grades": list(self.grading.names),
+            "cuts": list(self.grading.cuts),
+            "levels": list(self.levels),
+            "train": _record(self.train, self.grading),
+            "dev": _record(self.dev, self.grading),
+            "licence": licence,
+            "dev_held_out": self.dev_held_out,
+        }
+
+
+def read_source(
+    path: Path,
+    grading: Grading,
+    dev: Path | None = None,
+    *,
+    soft: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Source:
+    """Read graded pairs (`data.graded.read_graded`) as a train and a dev part.
+
+    Without a `dev` file 15 % of the queries are held out, five at least, whole and by their normalised
+    text. `limit` bounds the training queries, drawn with `seed`. `soft` shares a pair between the two
+    grades whose mean raw scores in training its own lies between.
+
+    Raises what `read_graded` raises, and InputError: fewer than two grades in a part, fewer than five
+    dev queries, queries in both files, `soft` with a grade that no training pair has.
+    """
+    train = list(read_graded(path))
+    if dev is not None:
+        held_out = list(read_graded(dev))
+        refuse_overlap(_queries(train), _queries(held_out), str(path))
+        queries = len(_texts(held_out))
+        if queries < LEAST_DEV:
+            raise InputError(f"{dev}: {queries} dev queries are too few, {_WHY}")
+    else:
+        train, held_out = _hold_out(path, train, seed)
+    texts = _texts(train)
+    kept = frozenset(texts[i] for i in drawn(len(texts), limit, seed))
+    train = [pair for pair in train if normalise(pair.query) in kept]
+    labelled = _labelled(train, grading, f"{path}: training pairs")
+    levels = _levels(path, train, labelled, grading) if soft else ()
+    if soft:
+        scores = torch.tensor([pair.score for pair in train])
+        labelled = Labelled(labelled.pairs, soft_targets(scores, levels), labelled.labels)
+    watched = _labelled(held_out, grading, f"{dev or path}: dev pairs")
+    return Source(path.name, grading, labelled, watched, levels, dev is None)
+
+
+def _labelled(pairs: Sequence[GradedPair], grading: Grading, what: str) -> Labelled:
+    labels = grading.grades(pairs, what)
+    targets = torch.nn.functional.one_hot(torch.from_numpy(labels), len(grading.names)).float()
+    return Labelled([(pair.query, pair.content) for pair in pairs], targets, labels)
+
+
+def _levels(
+    path: Path, pairs: Sequence[GradedPair], labelled: Labelled, grading: Grading
+) -> tuple[float, ...]:
+    """Each grade's mean raw score; they rise as the cuts do."""
+    scores = np.array([pair.score for pair in pairs])
+    for grade, name in enumerate(grading.names):
+        if grade not in labelled.labels:
+            raise InputError(
+                f"{path}: no training pair has the grade {name!r}, so none can be shared with it; "
+                "train without --soft, or with other cuts"
+            )
+    grades = range(len(grading.names))
+    return tuple(float(scores[labelled.labels == grade].mean()) for grade in grades)
+
+
+def _hold_out(
+    path: Path, pairs: Sequence[GradedPair], seed: int
+) -> tuple[list[GradedPair], list[GradedPair]]:
+    """Train and dev. Queries that read alike stay together, or a dev query would stand in train."""
+    texts = _texts(pairs)
+    count = min(max(LEAST_DEV, round(_HELD_OUT * len(texts))), len(texts) // 2)
+    if count < LEAST_DEV:
+        raise InputError(
+            f"{path}: of its {len(texts)} queries no more than {count} can be held out as dev, {_WHY}; "
+            "add queries, or give --dev FILE"
+        )
+    chosen = frozenset(random.Random(seed).sample(texts, count))
+    train = [pair for pair in pairs if normalise(pair.query) not in chosen]
+    return train, [pair for pair in pairs if normalise(pair.query) in chosen]
+
+
+def _texts(pairs: Iterable[GradedPair]) -> list[str]:
+    return list(dict.fromkeys(map(normalise, _queries(pairs))))
+
+
+def _queries(pairs: Iterable[GradedPair]) -> list[str]:
+    return [pair.query for pair in pairs]
+
+
+def _record(part: Labelled, grading: Grading) -> dict[str, Any]:
+    counts = np.bincount(part.labels, minlength=len(grading.names)).tolist()
+    return {
+        "pairs": len(part.pairs),
+        "queries": len({normalise(query) for query, _ in part.pairs}),
+        "grades": dict(zip(grading.names, counts, strict=True)),
+    }
