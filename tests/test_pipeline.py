@@ -543,6 +543,21 @@ def test_without_a_grader_retrieval_decides(
         assert (grade.scores, grade.note) == ((), "ungraded")
 
 
+def test_without_a_grader_scores_are_not_looked_at(
+    build: Callable[..., Pipeline], space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index of someone's own may put its passages in another order than their scores'."""
+    search = space.store.search
+    monkeypatch.setattr(
+        space.store, "search", lambda *given: [hits[::-1] for hits in search(*given)]
+    )
+    agent = Recorder("one")
+    answer = build(agents=[agent], selector=TopK(9)).ask("Which bridge?")
+    retrieve = answer.trace.steps[1]
+    assert list(retrieve.scores) == sorted(retrieve.scores)
+    assert agent.contexts == [list(retrieve.options)]
+
+
 class Backwards:
     def select(self, question: str, passages: Sequence[Passage], relevance: FloatArray) -> Any:
         assert relevance.shape == (len(passages),)

@@ -219,8 +219,11 @@ class Pipeline:
         if deadline is not None:
             deadline.check("grading")
         relevance = expected_relevance(self.grader.grade(question, [hit.passage for hit in hits]))
-        scores, weight = [hit.score for hit in hits], self.settings.relevance_weight
-        order = best_first(relevance, scores, weight)
+        if len(self.grader.grades) > 1:
+            scores = [hit.score for hit in hits]
+            order = best_first(relevance, scores, self.settings.relevance_weight)
+        else:  # A single grade is no opinion: the order of retrieval stands, whatever it is.
+            order = np.arange(len(hits))
         # Compared as it is kept: 0.9 in float32 is less than 0.9.
         kept = order[relevance[order] >= np.float32(self.settings.min_relevance)]
         return _Graded(
