@@ -35,7 +35,7 @@ FLOORS: list[frozenset[str]] = [
     frozenset({"collection"}),
     frozenset({"training"}),
     STAGES,
-    frozenset({"retriever"}),
+    frozenset({"retriever", "hybrid"}),
     frozenset({"pipeline"}),
     frozenset({"settings"}),
     frozenset({"workspace"}),

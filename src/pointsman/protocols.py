@@ -100,8 +100,12 @@ class Index(Protocol):
         text: Sequence[str] | None = None,
         where: Where | None = None,
         deadline: Deadline | None = None,
+        dense_shift: FloatArray | None = None,
     ) -> list[list[Hit]]:
-        """Best first, at most k a query. Vectors alone: exact dense; text alone: BM25; both: hybrid."""
+        """Best first, at most k a query. Vectors alone: exact dense; text alone: BM25; both: hybrid.
+
+        In a hybrid search vectors count `dense_shift` [n] more than usual.
+        """
         ...
 
 

@@ -81,7 +81,9 @@ class Retriever:
         if vectors is not None and self.query_fit is not None:
             vectors = self.query_fit.fit(vectors)
         text = None if self.mode == "dense" else queries.texts
-        return self.index.search(vectors, k, text, where, deadline)
+        if self.mode != "hybrid" or routing.dense_shift is None:
+            return self.index.search(vectors, k, text, where, deadline)
+        return self.index.search(vectors, k, text, where, deadline, routing.dense_shift)
 
 
 def check_mode(mode: str) -> None:

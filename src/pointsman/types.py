@@ -106,11 +106,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Which expert embeds each query: `weights` [n, experts] (rows sum to 1), `scores` [n, experts]."""
+    """Which expert embeds each query: `weights` [n, experts] (rows sum to 1), `scores` [n, experts].
+
+    `dense_shift` [n] is how much more than usual vectors should count in a hybrid search for each
+    query, in [-1, 1]; None: as usual for all.
+    """
 
     experts: tuple[str, ...]
     weights: FloatArray
     scores: FloatArray
+    dense_shift: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from pointsman.errors import InputError
 from pointsman.evaluate.tables import Cell, Table
 from pointsman.experiments.report import silent
 from pointsman.experiments.routing.bed import load_set, pooled
-from pointsman.experiments.routing.keywords import Keywords
 from pointsman.experiments.routing.rows import Known, controls, leave_one_out
 from pointsman.experiments.routing.run import run
 from pointsman.experiments.routing.studies import asked_before
 from pointsman.experiments.routing.views import View
+from pointsman.hybrid import Keywords
 from pointsman.route.familiarity import Domain
 from pointsman.types import Document, Query
 from tiny import write_tiny
@@ -212,11 +212,16 @@ def test_words_and_vectors_together_by_hand() -> None:
     found = known().train["one"]
     # For the first query words find only "b"; for the second they find nothing.
     words = Keywords(np.array([[1], [-1]]), np.array([[3.0], [-1.0]]))
-    assert words.alone(found).tolist() == [0.0, 0.0]
+    assert words.alone(found.documents, found.judged).tolist() == [0.0, 0.0]
     second = 1 / np.log2(3)
     # Both sides give the first query's documents 0.5 each, and equals are ordered by their ids.
-    assert words.hybrid(found, found.base).tolist() == [1.0, pytest.approx(second)]
-    assert words.hybrid(found, found.vectors[:, 2]).tolist() == pytest.approx([second, second])
+    assert words.hybrid(found.documents, found.judged, found.base).tolist() == [
+        1.0,
+        pytest.approx(second),
+    ]
+    assert words.hybrid(
+        found.documents, found.judged, found.vectors[:, 2]
+    ).tolist() == pytest.approx([second, second])
 
 
 def test_what_training_asked_for_by_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,6 +115,7 @@ def expert(
     check_free(folder)
     from pointsman.backbone.encoder import Backbone
     from pointsman.data.arrays import ArrayCache
+    from pointsman.hybrid import weigh
     from pointsman.route.make import make_expert, run_name
     from pointsman.route.recipe import RECIPES
     from pointsman.route.source import read_data
@@ -152,6 +154,9 @@ def expert(
                 folder,
                 command=command_words(context.obj or ()),
                 licence=licence,
+                weigh=partial(
+                    weigh, source.passages, source.data.documents, source.data.dev, base.identity
+                ),
                 show=lambda kind, progress: shown(progress, f"negatives {kind}: "),
             )
         except KeyboardInterrupt:

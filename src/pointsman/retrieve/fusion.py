@@ -11,7 +11,7 @@ A ranking is a sequence of (id, score), best first, each id at most once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pointsman.errors import ConfigError
@@ -41,6 +41,10 @@ class Fusion:
             raise ConfigError(f"fusion dense_weight lies in [0, 1], not {self.dense_weight}")
         if not self.rank_constant >= 0.0:
             raise ConfigError(f"fusion rank_constant is at least 0, not {self.rank_constant}")
+
+    def shifted(self, by: float) -> Fusion:
+        """The same with the dense ranking counting so much more, between not at all and alone."""
+        return replace(self, dense_weight=min(1.0, max(0.0, self.dense_weight + by)))
 
     def fuse(self, dense: Ranking, bm25: Ranking) -> list[tuple[str, float]]:
         """One ranking of all ids of both, best first, ties by id."""

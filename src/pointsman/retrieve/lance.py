@@ -233,14 +233,16 @@ class LanceIndex:
         text: Sequence[str] | None = None,
         where: Where | None = None,
         deadline: Deadline | None = None,
+        dense_shift: FloatArray | None = None,
     ) -> list[list[Hit]]:
         """The best k passages for each query, best first, equal scores by id.
 
         `vectors` [n, d] alone: exact dense search, scores are cosines (the vectors need no unit
         norm). `text`, n strings, alone: BM25 over title and text, any of the words may match; text
-        is never read as a query language. Both: the two rankings fused. `where` holds for both
-        sides; fields are metadata, or the passage's `document` and `title`. Raises InputError for
-        wrong shapes and for a field that no passage has, DeadlineError.
+        is never read as a query language. Both: the two rankings fused, the vectors' weight moved
+        by `dense_shift` [n] for each query. `where` holds for both sides; fields are metadata, or
+        the passage's `document` and `title`. Raises InputError for wrong shapes and for a field that
+        no passage has, DeadlineError.
         """
         if k < 1:
             raise InputError(f"a search returns at least 1 passage, not k={k}")
@@ -262,14 +264,26 @@ class LanceIndex:
                 if queries is None:
                     rankings = by_words
                 else:
-                    fuse = self.fusion.fuse
-                    rankings = [fuse(*both) for both in zip(rankings, by_words, strict=True)]
+                    rankings = [
+                        fusion.fuse(*both)
+                        for fusion, *both in zip(
+                            self._fusions(len(text), dense_shift), rankings, by_words, strict=True
+                        )
+                    ]
             rankings = [ranking[:k] for ranking in rankings]
             if where and not any(rankings):
                 self._check_fields(table, where)
             wanted = {id_ for ranking in rankings for id_, _ in ranking}
             found = _passages(table, sorted(wanted))
         return [[Hit(found[id_], score) for id_, score in ranking] for ranking in rankings]
+
+    def _fusions(self, n: int, dense_shift: FloatArray | None) -> list[Fusion]:
+        """How each of n queries' rankings are fused."""
+        if dense_shift is None:
+            return [self.fusion] * n
+        if np.shape(dense_shift) != (n,):
+            raise InputError(f"{n} queries came with a dense_shift of {np.shape(dense_shift)}")
+        return [self.fusion.shifted(float(each)) for each in dense_shift]
 
     # Writing
 

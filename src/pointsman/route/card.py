@@ -41,6 +41,7 @@ def expert_card(
         f"nDCG@10 {100 * dev['best']:.1f}, the base {100 * dev['base']:.1f}. The weights were chosen by "
         "this number, so it flatters them.",
         "",
+        *_weight(numbers.get("dense_weight")),
         "## Limits",
         "",
         "It knows what was asked in training and of which documents. On questions from elsewhere it may "
@@ -53,6 +54,16 @@ def expert_card(
             "those that were asked for before.",
         ]
     return "\n".join(lines)
+
+
+def _weight(dense: float | None) -> list[str]:
+    if dense is None:
+        return []
+    return [
+        f"In hybrid search vectors count {dense:g} of 1 on its questions and words the rest, as dev "
+        "preferred.",
+        "",
+    ]
 
 
 def _made(data: Mapping[str, Any]) -> list[str]:

@@ -70,7 +70,10 @@ def with_domain(specialist: Specialist, domain: Domain | None) -> Specialist:
         _MEAN: torch.from_numpy(domain.mean),
         _COVARIANCE: torch.from_numpy(domain.covariance) * width,
     }
-    return replace(specialist, head=head, settings={"domain": {"queries": domain.queries}})
+    known: dict[str, Any] = {"queries": domain.queries}
+    if domain.dense_weight is not None:
+        known["dense_weight"] = domain.dense_weight
+    return replace(specialist, head=head, settings={"domain": known})
 
 
 def load_expert(folder: Path) -> Expert:
@@ -85,12 +88,15 @@ def expert_of(specialist: Specialist) -> Expert:
         try:
             mean = specialist.head[_MEAN].float().numpy()
             covariance = (specialist.head[_COVARIANCE].float() / len(mean)).numpy()
-            queries = int(specialist.settings["domain"]["queries"])
+            known = specialist.settings["domain"]
+            queries, weight = int(known["queries"]), known.get("dense_weight")
+            if weight is not None and not 0 <= weight <= 1:
+                raise ValueError(f"a weight of {weight}")
             if covariance.shape != (len(mean), len(mean)):
                 raise ValueError(f"a covariance of shape {covariance.shape}")
         except (KeyError, TypeError, ValueError) as error:
             raise SpecialistError(
                 f"{specialist.name}: its domain cannot be read ({error!r}); train it again"
             ) from error
-        domain = Domain(mean, covariance, queries)
+        domain = Domain(mean, covariance, queries, weight)
     return Expert(specialist.name, specialist.adapter, specialist.base_sha256, domain)

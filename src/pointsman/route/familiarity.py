@@ -28,11 +28,15 @@ _ENOUGH = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """The moments of a domain's query vectors: `mean` [d], `covariance` [d, d], of `queries` queries."""
+    """The moments of a domain's query vectors: `mean` [d], `covariance` [d, d], of `queries` queries.
+
+    `dense_weight` is what vectors should count for in hybrid search there, None where nobody knows.
+    """
 
     mean: FloatArray
     covariance: FloatArray
     queries: int
+    dense_weight: float | None = None
 
     @classmethod
     def of(cls, vectors: FloatArray) -> Domain:

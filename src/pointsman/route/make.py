@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.route.card import expert_card
@@ -14,6 +15,9 @@ from pointsman.route.source import Source
 from pointsman.route.task import Negatives
 from pointsman.route.utility import MEASURE
 from pointsman.training.loop import Progress
+from pointsman.types import FloatArray
+
+_ADAPTER = "expert:made"
 
 
 def make_expert(
@@ -25,11 +29,13 @@ def make_expert(
     *,
     command: str,
     licence: str = "",
+    weigh: Callable[[FloatArray], float] | None = None,
     show: Callable[[Negatives, Progress], None] | None = None,
 ) -> TrainedExpert:
     """Train an expert and save it to `folder`, if it beats the base on dev; else nothing is written.
 
-    `command` and the data's `licence` go onto the card. Checkpoints lie in `run_folder`, a folder for
+    `command` and the data's `licence` go onto the card. `weigh` says from the dev queries' vectors
+    [n, d] by the expert what vectors should count for in hybrid search. Checkpoints lie in `run_folder`, a folder for
     each kind of negatives, and the same call goes on from them. Raises what `train_expert` and
     `save_specialist` raise.
     """
@@ -46,9 +52,17 @@ def make_expert(
     }
     if licence:
         training["licences"] = {source.name: licence}
-    numbers = {"dev": {"measure": MEASURE, "best": trained.best, "base": trained.base}}
+    numbers: dict[str, Any] = {
+        "dev": {"measure": MEASURE, "best": trained.best, "base": trained.base}
+    }
     texts = [query.text for query in source.data.train]
     domain = domain_of(backbone, texts)
+    if weigh is not None:
+        backbone.add_adapter(_ADAPTER, trained.adapter)
+        dev = [query.text for query in source.data.dev]
+        weight = weigh(backbone.encode(dev, _ADAPTER, prompt="query"))
+        domain = replace(domain, dense_weight=weight)
+        numbers["dense_weight"] = weight
     identity = backbone.identity
     save_expert(
         Expert(folder.name, trained.adapter, identity.sha256, domain),

@@ -7,7 +7,7 @@ the base and a little of every expert: what they all learned helps it more than 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from pointsman.protocols import Queries
 from pointsman.route.familiarity import Domain, Familiarity, posterior
 from pointsman.route.plain import BASE
 from pointsman.route.router import VectorRouter
-from pointsman.types import FloatArray
+from pointsman.route.words import dense_shift
+from pointsman.types import FloatArray, Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,14 @@ class MixtureRouter(VectorRouter):
         weights[:, :1] += (1 - familiar) * settings.base_experts * alike
         weights[:, 1:] = familiar * own + (1 - familiar) * alike
         return _pruned(weights)
+
+    def route(self, queries: Queries) -> Routing:
+        """Scores and weights, and how much words should count where the experts know it."""
+        routing = super().route(queries)
+        own = [None, *(domain.dense_weight for domain in self._domains.values())]
+        if not any(own):
+            return routing
+        return replace(routing, dense_shift=dense_shift(routing.weights, own))
 
     def without(self, expert: str) -> MixtureRouter | None:
         """The router after an expert is gone, None where it was the last one."""

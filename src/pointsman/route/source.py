@@ -17,6 +17,7 @@ from pointsman.data.splits import normalise
 from pointsman.errors import InputError
 from pointsman.route.made import made_queries
 from pointsman.route.recipe import Data, check_queries
+from pointsman.types import Passage
 
 # Of the training queries so many are dev where there is no dev part: of those that people asked, and
 # of those made from documents, of which there are more. Fewer than 20 say nothing.
@@ -25,7 +26,7 @@ _HELD_OUT, _HELD_OUT_MADE, _AT_LEAST = 0.15, 0.1, 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A directory's documents and queries, and what a card has to say of them.
+    """A directory's documents, as vectors and as `passages`, its queries, and what a card has to say.
 
     `dev_held_out`: dev was taken from the training queries. `made`: the queries are titles and first
     sentences. `left_out` counts queries that stood in another part too and were therefore dropped.
@@ -33,6 +34,7 @@ class Source:
 
     name: str
     data: Data
+    passages: Sequence[Passage]
     dev_held_out: bool
     made: bool
     left_out: int
@@ -98,7 +100,7 @@ def read_data(
         )
     check_queries(train, dev, batch)
     data = Data(collection.documents(backbone, cache, progress), train, dev)
-    return Source(collection.name, data, held_out, from_documents, left_out)
+    return Source(collection.name, data, collection.passages, held_out, from_documents, left_out)
 
 
 def _hold_out(

@@ -34,6 +34,10 @@ def best_dense_weight(
     return best if gain.mean() > error else usual
 
 
-def dense_weights(weights: FloatArray, own: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The vectors' weight [n] of each query, from its experts' shares [n, experts] and their own."""
-    return np.asarray(weights.astype(np.float64) @ np.asarray(own, dtype=np.float64))
+def dense_shift(weights: FloatArray, own: Sequence[float | None]) -> FloatArray:
+    """How much more than USUAL vectors should count for each query [n].
+
+    `weights` [n, experts] are the experts' shares, `own` their domains' weights; None is as usual.
+    """
+    shifts = [0.0 if each is None else each - USUAL for each in own]
+    return np.asarray(weights @ np.array(shifts), dtype=np.float32)

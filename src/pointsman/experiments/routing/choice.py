@@ -7,15 +7,13 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
 from pointsman.data.draw import drawn
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.routing.keywords import Keywords
 from pointsman.experiments.routing.rows import Known, leave_one_out, whitened
 from pointsman.experiments.routing.views import View
+from pointsman.hybrid import Keywords, dev_dense_weight
 from pointsman.route.mixture import MixtureRouter, MixtureSettings
-from pointsman.route.words import best_dense_weight
 from pointsman.types import FloatArray
 
 THRESHOLDS = (0.7, 0.8, 0.9, 1.0, 1.1)
@@ -53,7 +51,7 @@ class Bench:
             queries = vectors(known, view)
             if words is None:
                 return float(view.score(queries).mean())
-            return float(words(view).hybrid(view, queries).mean())
+            return float(words(view).hybrid(view.documents, view.judged, queries).mean())
 
         own = [mean(self._known, view) for view in self._known.dev.values()]
         out = [mean(self._without[name], view) for name, view in self._left_out.items()]
@@ -89,13 +87,7 @@ def fusion_weights(known: Known, words: Words) -> dict[str, float]:
     for name in known.experts:
         view, own = known.dev[name], known.names.index(name)
         queries = np.ascontiguousarray(view.vectors[:, own])
-
-        def score(
-            weight: float, view: View = view, queries: FloatArray = queries
-        ) -> npt.NDArray[np.float64]:
-            return words(view).hybrid(view, queries, np.full(len(queries), weight))
-
-        found[name] = best_dense_weight(score)
+        found[name] = dev_dense_weight(words(view), view.documents, view.judged, queries)
     return found
 
 

@@ -48,7 +48,7 @@ from pointsman.route.mixture import MixtureRouter, MixtureSettings
 from pointsman.route.pilots import best_experts
 from pointsman.route.recipe import OURS, Recipe
 from pointsman.route.utility import MEASURE
-from pointsman.route.words import USUAL, dense_weights
+from pointsman.route.words import USUAL, dense_shift
 
 # In how many orders experts are added one by one.
 ORDERS = 3
@@ -163,25 +163,31 @@ def _hybrid(rows: Sequence[Row], bed: Bed) -> list[Measured]:
     words = {name: bed.words(view) for name, view in bed.test.items()}
     measured = [
         Measured(
-            "BM25 alone", "control", False, {n: words[n].alone(v) for n, v in bed.test.items()}
+            "BM25 alone",
+            "control",
+            False,
+            {n: words[n].alone(v.documents, v.judged) for n, v in bed.test.items()},
         )
     ]
     for row in rows:
         if row.queries is not None:
-            scores = {n: words[n].hybrid(v, row.queries(v)) for n, v in bed.test.items()}
+            scores = {
+                n: words[n].hybrid(v.documents, v.judged, row.queries(v))
+                for n, v in bed.test.items()
+            }
             measured.append(Measured(row.name, row.kind, row.corpus, scores))
     return measured
 
 
 def _fused(bed: Bed, fusion: Mapping[str, float], router: MixtureRouter) -> list[Measured]:
     """Hybrid search with the weight of words routed too: by our router, and by an oracle of the set."""
-    own = [USUAL, *(fusion[name] for name in bed.known.experts)]
+    own = [None, *(fusion[name] for name in bed.known.experts)]
     oracle = dataset_oracle().queries
     assert oracle is not None
     found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     for name, view in bed.test.items():
         words = bed.words(view)
-        weights = dense_weights(router.weights(router.scores(view.features)), own)
+        weights = USUAL + dense_shift(router.weights(router.scores(view.features)), own)
         of_set = np.full(len(view.judged), fusion.get(name, USUAL))
         for row, queries, each in (
             ("base, fusion routed", view.base, weights),
@@ -189,7 +195,9 @@ def _fused(bed: Bed, fusion: Mapping[str, float], router: MixtureRouter) -> list
             ("base, its domain's fusion", view.base, of_set),
             ("DatasetOracle, its domain's fusion", oracle(view), of_set),
         ):
-            found.setdefault(row, {})[name] = words.hybrid(view, queries, each)
+            found.setdefault(row, {})[name] = words.hybrid(
+                view.documents, view.judged, queries, each
+            )
     return [
         Measured(row, "ours" if "routed" in row else "bound", False, scores)
         for row, scores in found.items()

@@ -12,9 +12,10 @@ from pointsman.errors import InputError
 from pointsman.experiments.report import Show
 from pointsman.experiments.routing.bed import RoutingSet, load_set
 from pointsman.experiments.routing.experts import Trained, experts_of
-from pointsman.experiments.routing.keywords import Keywords, keywords
+from pointsman.experiments.routing.keywords import kept_keywords
 from pointsman.experiments.routing.rows import Known
 from pointsman.experiments.routing.views import View, Views
+from pointsman.hybrid import Keywords
 from pointsman.route.recipe import Recipe
 
 
@@ -39,7 +40,7 @@ class Bed:
         """What BM25 finds for a view's queries in their own collection."""
         each, texts = self.sets[view.set], [query.text for query in view.judged]
         base = self.backbone.identity
-        return keywords(view.set, each.passages, each.documents, texts, base, self.cache)
+        return kept_keywords(view.set, each.passages, each.documents, texts, base, self.cache)
 
 
 def load_bed(

@@ -48,7 +48,9 @@ def unasked(bed: Bed, recipe: Recipe, folder: Path, show: Show, *, names: Sequen
         line: list[Cell] = [name, len(train)]
         for before, after in (
             (view.utilities[:, 0], view.score(queries)),
-            (keywords.hybrid(view, view.base), keywords.hybrid(view, queries)),
+            tuple(
+                keywords.hybrid(view.documents, view.judged, each) for each in (view.base, queries)
+            ),
         ):
             line += [
                 float(before.mean()),
