@@ -96,7 +96,8 @@ def test_an_expert_learns_and_says_where_it_comes_from(
     base, best = float(str(first["base"])), float(str(first["best"]))
     assert best > max(base, 0.8)
     made = load_specialist(folder, "encoder")
-    assert made.numbers == {"dev": {"measure": "nDCG@10", "best": best, "base": base}}
+    assert made.numbers["dev"] == {"measure": "nDCG@10", "best": best, "base": base}
+    assert made.settings["domain"]["dense_weight"] == made.numbers["dense_weight"] == 0.5
     assert made.training["data"] == {
         "name": "colours",
         "train": 96,

@@ -249,6 +249,23 @@ def test_hybrid_fuses_a_hundred_of_each_side(
         assert [(h.passage.id, pytest.approx(h.score)) for h in hits] == expected[:5]
 
 
+def test_each_query_says_how_much_vectors_count(
+    index: LanceIndex, unit: Unit, numbered: Numbered
+) -> None:
+    index.add(numbered(150), unit(150))
+    queries, texts = unit(3, seed=4), ["number7 apples", "number8", "number9"]
+    shift = np.array([0.5, -0.5, 0.2], dtype=np.float32)
+    found = index.search(queries, 5, texts, dense_shift=shift)
+    for i, weight in enumerate((1.0, 0.0, 0.7)):
+        alone = LanceIndex.open(index.uri, fusion=Fusion(dense_weight=weight))
+        expected = alone.search(queries[i : i + 1], 5, texts[i : i + 1])[0]
+        assert [hit.passage.id for hit in found[i]] == [hit.passage.id for hit in expected]
+    # Beyond what there is to give it stays at the end.
+    assert index.search(queries, 5, texts, dense_shift=shift * 9)[0][0] == found[0][0]
+    with pytest.raises(InputError, match="3 queries came with a dense_shift of"):
+        index.search(queries, 5, texts, dense_shift=shift[:2])
+
+
 def test_an_empty_index_finds_nothing(index: LanceIndex, unit: Unit) -> None:
     assert len(index) == 0
     assert index.ids() == []

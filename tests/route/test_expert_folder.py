@@ -29,11 +29,11 @@ def saved(backbone: Backbone, folder: Path, domain: Domain | None) -> Path:
 
 def test_what_is_saved_comes_back(tiny: Backbone, tmp_path: Path) -> None:
     vectors = tiny.encode([query.text for query in make_queries(60)], prompt="query")
-    domain = Domain.of(vectors)
+    domain = replace(Domain.of(vectors), dense_weight=0.7)
     found = load_expert(saved(tiny, tmp_path / "law", domain))
     assert (found.name, found.base_sha256) == ("law", tiny.identity.sha256)
     assert found.domain is not None
-    assert found.domain.queries == 60
+    assert (found.domain.queries, found.domain.dense_weight) == (60, 0.7)
     # In halves on disk, and still as near to every query as before.
     before = Familiarity([domain]).distances(vectors)
     assert Familiarity([found.domain]).distances(vectors) == pytest.approx(before, rel=0.02)
@@ -49,6 +49,10 @@ def test_a_domain_that_is_not_whole(tiny: Backbone, tmp_path: Path) -> None:
     broken = {"domain_mean": specialist.head["domain_mean"]}
     save_specialist(replace(specialist, head=broken), folder)
     with pytest.raises(SpecialistError, match="its domain cannot be read"):
+        load_expert(folder)
+    settings = {"domain": {"queries": 2, "dense_weight": 7}}
+    save_specialist(replace(specialist, settings=settings), folder)
+    with pytest.raises(SpecialistError, match="a weight of 7"):
         load_expert(folder)
 
 

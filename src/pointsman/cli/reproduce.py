@@ -27,7 +27,7 @@ same command goes on where it was stopped. docs/data.md describes the data.
 RELEVANCE_EXAMPLES = """
 Examples:
   pointsman reproduce relevance --data test-bed --out results/relevance/ours
-  pointsman reproduce relevance --data test-bed --seeds 1 --row "plain fine-tuning" --row ours
+  pointsman reproduce relevance --data test-bed --seeds 1 --row OCC --row ours
 
 Graders and what they say are kept in a folder of the cache directory (--run):
 the same command goes on where it was stopped.
