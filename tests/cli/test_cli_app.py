@@ -33,6 +33,7 @@ COMMANDS = [
     ["evaluate", "retrieval"],
     ["evaluate", "reading"],
     ["evaluate", "answering"],
+    ["evaluate", "grading"],
     ["reproduce"],
     ["reproduce", "routing"],
     ["reproduce", "relevance"],

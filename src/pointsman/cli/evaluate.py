@@ -41,6 +41,12 @@ Examples:
   pointsman evaluate answering --data test-bed --out results/answering
 """
 
+GRADING_EXAMPLES = """
+Examples:
+  pointsman evaluate grading --data path/to/beir/scifact --grader my-grader
+  pointsman evaluate grading --data test-bed --split dev --limit 200
+"""
+
 app = typer.Typer(
     help="Measure on labelled data.", epilog=RETRIEVAL_EXAMPLES, rich_markup_mode="rich"
 )
@@ -210,6 +216,61 @@ def answering(
         )
 
     names = {"backbone": backbone, "read.reader": reader}
+    _evaluate(context, data, measure, names, seed, out, json)
+
+
+@app.command(epilog=GRADING_EXAMPLES)
+def grading(
+    context: typer.Context,
+    data: Data,
+    sets: Sets = None,
+    split: Split = "test",
+    grader: Annotated[
+        str, typer.Option("--grader", metavar="NAME", help="A grader: a directory.")
+    ] = "default",
+    candidates: Annotated[int, typer.Option(metavar="N", min=1, help="Passages graded.")] = 20,
+    weight: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            min=0,
+            max=1,
+            help="What relevance counts for in the order. By default the setting's.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    backbone: BackboneName = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What grading adds to retrieval: the order, the time, and whether relevance means it.
+
+    On BEIR directories: the candidates of hybrid search, before and after.
+    """
+
+    def measure(models: Workspace, show: Show) -> Report:
+        from pointsman.errors import ConfigError
+        from pointsman.experiments import reranking
+        from pointsman.grade.grader import PairGrader
+
+        chosen = models.grader
+        if not isinstance(chosen, PairGrader):
+            raise ConfigError("there is no grader to measure; name one with --grader")
+        return reranking.run(
+            data,
+            chosen,
+            sets=sets,
+            split=split,
+            candidates=candidates,
+            weight=models.settings.grade.weight if weight is None else weight,
+            limit=limit,
+            seed=seed,
+            show=show,
+        )
+
+    names = {"backbone": backbone, "grade.grader": grader}
     _evaluate(context, data, measure, names, seed, out, json)
 
 
