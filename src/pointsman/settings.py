@@ -84,7 +84,7 @@ class RouteSettings(_Section):
     """Which query experts embed a question. `experts` None: all that there are.
 
     `whitening` is the strength by which queries are fitted to the collection, 0 for not at all. None:
-    what dev gains most by, which is 0.3 where vectors alone are searched, and nothing in hybrid search
+    what dev gains most by, which is 0.1 where vectors alone are searched, and nothing in hybrid search
     (docs/routing.md).
     """
 

@@ -260,7 +260,7 @@ class Workspace:
 
         Also where only words are searched for: then no vector is asked for.
         """
-        from pointsman.route.mixture import MixtureRouter
+        from pointsman.route.mixture import MixtureRouter, MixtureSettings
         from pointsman.route.plain import BaseRouter
 
         settings = self.settings
@@ -272,7 +272,8 @@ class Workspace:
             self.backbone.add_adapter(name, expert.adapter, expert.base_sha256)
             if expert.domain is not None:
                 domains[name] = expert.domain
-        return MixtureRouter(domains)
+        hybrid = settings.search.mode == "hybrid"
+        return MixtureRouter(domains, MixtureSettings.hybrid() if hybrid else None)
 
     @cached_property
     def query_fit(self) -> QueryFit | None:

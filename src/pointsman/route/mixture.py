@@ -6,6 +6,7 @@ the base and a little of every expert: what they all learned helps it more than 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -22,18 +23,23 @@ from pointsman.types import FloatArray, Routing
 @dataclass(frozen=True, slots=True)
 class MixtureSettings:
     """`base` is the base's share for a familiar query. For an unfamiliar one the base counts as much
-    as `base_experts` experts do. A query is familiar below the distance `threshold` (1 is typical of
+    as `base_experts` experts do; infinitely much: it is left alone. A query is familiar below the distance `threshold` (1 is typical of
     a domain's own), gradually over `softness`. `shrinkage` and `own_covariance` are the distances'
     (`Familiarity`). Chosen by leaving each domain of the test bed out in
     turn (docs/routing.md).
     """
 
     base: float = 0.0
-    base_experts: float = 4.0
-    threshold: float = 0.8
+    base_experts: float = 2.0
+    threshold: float = 0.9
     softness: float = 0.05
     shrinkage: float = 0.1
-    own_covariance: float = 0.0
+    own_covariance: float = 0.9
+
+    @classmethod
+    def hybrid(cls) -> MixtureSettings:
+        """For hybrid search, where on dev a little of every expert does unfamiliar queries no good."""
+        return cls(base_experts=math.inf)
 
 
 class MixtureRouter(VectorRouter):
@@ -75,7 +81,7 @@ class MixtureRouter(VectorRouter):
         alike = 1.0 / (settings.base_experts + experts)
         weights = np.empty(scores.shape)
         weights[:, :1] = familiar * settings.base
-        weights[:, :1] += (1 - familiar) * settings.base_experts * alike
+        weights[:, :1] += (1 - familiar) * (1 - experts * alike)
         weights[:, 1:] = familiar * own + (1 - familiar) * alike
         return _pruned(weights)
 

@@ -17,7 +17,7 @@ from pointsman.errors import ConfigError
 from pointsman.products import product
 from pointsman.types import FloatArray
 
-STRENGTH = 0.3
+STRENGTH = 0.1
 """What dev gains most by where vectors alone are searched (docs/routing.md)."""
 
 # Documents that a covariance is estimated from; more change its entries by less than a percent.

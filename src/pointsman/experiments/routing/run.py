@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,7 @@ from pointsman.route.words import USUAL, dense_shift
 
 # In how many orders experts are added one by one.
 ORDERS = 3
+_CAREFUL = "familiarity mixture, unfamiliar by the base alone"
 AGAINST = ("base", "one multi-task adapter", "pilots, mean, k = 1", "DatasetOracle")
 
 
@@ -106,7 +108,8 @@ def run(
     over_all = measure(rows, together)
     show("hybrid search", 0, 1)
     fusion = fusion_weights(bed.known, bed.words)
-    hybrid = [*_hybrid(rows, bed), *_fused(bed, fusion, router)]
+    careful = MixtureRouter(dict(bed.known.domains), replace(settings, base_experts=math.inf))
+    hybrid = [*_hybrid(rows, bed), *_fused(bed, fusion, careful)]
 
     oracle = {
         name: np.eye(len(bed.known.names))[best_experts(view.utilities)]
@@ -190,8 +193,9 @@ def _fused(bed: Bed, fusion: Mapping[str, float], router: MixtureRouter) -> list
         weights = USUAL + dense_shift(router.weights(router.scores(view.features)), own)
         of_set = np.full(len(view.judged), fusion.get(name, USUAL))
         for row, queries, each in (
+            (f"{_CAREFUL}", view.routed(router), np.full(len(weights), USUAL)),
             ("base, fusion routed", view.base, weights),
-            ("familiarity mixture, fusion routed", view.routed(router), weights),
+            (f"{_CAREFUL}, fusion routed", view.routed(router), weights),
             ("base, its domain's fusion", view.base, of_set),
             ("DatasetOracle, its domain's fusion", oracle(view), of_set),
         ):
@@ -199,7 +203,7 @@ def _fused(bed: Bed, fusion: Mapping[str, float], router: MixtureRouter) -> list
                 view.documents, view.judged, queries, each
             )
     return [
-        Measured(row, "ours" if "routed" in row else "bound", False, scores)
+        Measured(row, "bound" if "its domain's" in row else "ours", False, scores)
         for row, scores in found.items()
     ]
 
