@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,6 +54,14 @@ def test_an_unfamiliar_query_gets_the_base_and_a_little_of_everything() -> None:
     router = MixtureRouter(DOMAINS, MixtureSettings(base_experts=4.0))
     routing = route(router, 3 * queries_of(7, 20))
     assert routing.weights == pytest.approx(np.tile([4 / 6, 1 / 6, 1 / 6], (20, 1)), abs=1e-3)
+
+
+def test_in_hybrid_search_an_unfamiliar_query_is_left_to_the_base() -> None:
+    router = MixtureRouter(DOMAINS, MixtureSettings.hybrid())
+    assert route(router, 3 * queries_of(7, 20)).weights.tolist() == [[1.0, 0.0, 0.0]] * 20
+    settings = MixtureSettings(base_experts=math.inf, threshold=2.0)
+    own = route(MixtureRouter(DOMAINS, settings), queries_of(1, 50, seed=9)).weights
+    assert np.median(own, axis=0) == pytest.approx([0.0, 0.0, 1.0], abs=0.01)
 
 
 def test_an_expert_alone_does_not_carry_off_what_is_not_its_own() -> None:

@@ -23,14 +23,14 @@ from pointsman.types import FloatArray, Routing
 @dataclass(frozen=True, slots=True)
 class MixtureSettings:
     """`base` is the base's share for a familiar query. For an unfamiliar one the base counts as much
-    as `base_experts` experts do; infinitely much: it is left alone. A query is familiar below the distance `threshold` (1 is typical of
-    a domain's own), gradually over `softness`. `shrinkage` and `own_covariance` are the distances'
-    (`Familiarity`). Chosen by leaving each domain of the test bed out in
-    turn (docs/routing.md).
+    as `base_experts` experts do; infinitely much: the query is left to it. A query is familiar below
+    the distance `threshold` (1 is typical of a domain's own), gradually over `softness`. `shrinkage`
+    and `own_covariance` are the distances' (`Familiarity`). Chosen by leaving each domain of the
+    test bed out in turn (docs/routing.md); of values that dev cannot tell apart the careful one.
     """
 
     base: float = 0.0
-    base_experts: float = 2.0
+    base_experts: float = 4.0
     threshold: float = 0.9
     softness: float = 0.05
     shrinkage: float = 0.1
