@@ -730,6 +730,27 @@ def test_the_settings_name_the_experts(space: Workspace, backbone: Backbone) -> 
         assert isinstance(none.router, BaseRouter)
 
 
+def test_an_expert_of_the_collection_stands_in_for_the_base(
+    space: Workspace, backbone: Backbone, notes: Path
+) -> None:
+    write_expert(space.path / SPECIALISTS / "law", backbone, "alpha", 1)
+    write_expert(space.path / SPECIALISTS / "ours", backbone, "gold", 2)
+    space.index([notes])
+    with open_space(space.path, backbone, route__home="ours") as home:
+        step = home.ask("kappa kappa kappa nu").trace.steps[0]
+        weights = dict(zip(step.options, step.scores, strict=True))
+        assert weights.keys() == {BASE, "law", "ours"}
+        assert weights[BASE] == 0
+        assert weights["ours"] > 0.5
+    with open_space(space.path, backbone, route__home="ours", route__experts=[]) as alone:
+        assert alone.ask("what is alpha 3").trace.steps[0].choice == ("ours",)
+    with (
+        open_space(space.path, backbone, route__home="gone") as gone,
+        pytest.raises(ConfigError, match=r"route.home names 'gone': there is no expert"),
+    ):
+        gone.ask("what is alpha 3")
+
+
 def test_those_that_ship_are_for_the_default_encoder(
     space: Workspace, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

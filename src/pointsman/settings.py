@@ -81,7 +81,8 @@ class ReadSettings(_Section):
 
 
 class RouteSettings(_Section):
-    """Which query experts embed a question. `experts` None: all that there are.
+    """Which query experts embed a question. `experts` None: all that there are. `home` names the one
+    that questions go to which would else be left to the base: the collection's own expert.
 
     `whitening` is the strength by which queries are fitted to the collection, 0 for not at all. None:
     what dev gains most by, which is 0.1 where vectors alone are searched, and nothing in hybrid search
@@ -90,6 +91,7 @@ class RouteSettings(_Section):
 
     router: Literal["mixture", "base"] = "mixture"
     experts: list[str] | None = None
+    home: str | None = None
     whitening: float | None = Field(None, ge=0, le=1)
 
 

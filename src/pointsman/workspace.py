@@ -22,6 +22,7 @@ from pointsman.data.documents import EMPTY
 from pointsman.data.sources import Source, open_source, passages
 from pointsman.deadline import Deadline
 from pointsman.errors import (
+    ConfigError,
     InputError,
     ReadOnlyError,
     SpecialistError,
@@ -260,20 +261,34 @@ class Workspace:
 
         Also where only words are searched for: then no vector is asked for.
         """
+        from pointsman.route.home import HomeRouter
         from pointsman.route.mixture import MixtureRouter, MixtureSettings
         from pointsman.route.plain import BaseRouter
 
         settings = self.settings
         words = settings.search.mode == "bm25"
-        if words or settings.route.router == "base" or not self.experts:
+        if words or settings.route.router == "base":
             return BaseRouter()
+        home = settings.route.home
         domains = {}
         for name, expert in self.experts.items():
-            self.backbone.add_adapter(name, expert.adapter, expert.base_sha256)
-            if expert.domain is not None:
+            if expert.domain is not None and name != home:
+                self.backbone.add_adapter(name, expert.adapter, expert.base_sha256)
                 domains[name] = expert.domain
-        hybrid = settings.search.mode == "hybrid"
-        return MixtureRouter(domains, MixtureSettings.hybrid() if hybrid else None)
+        router: Router = BaseRouter()
+        if domains:
+            hybrid = settings.search.mode == "hybrid"
+            router = MixtureRouter(domains, MixtureSettings.hybrid() if hybrid else None)
+        return router if home is None else HomeRouter(router, self._at_home(home))
+
+    def _at_home(self, name: str) -> str:
+        """The expert that stands in for the base, put into the encoder. Raises ConfigError."""
+        found = self.found_experts.get(name)
+        if found is None or found.expert is None:
+            reason = "there is no expert of this name" if found is None else found.reason
+            raise ConfigError(f"route.home names {name!r}: {reason}")
+        self.backbone.add_adapter(name, found.expert.adapter, found.expert.base_sha256)
+        return name
 
     @cached_property
     def query_fit(self) -> QueryFit | None:

@@ -175,6 +175,8 @@ def expert(
     output.show(*_said(source))
     if trained.helps:
         output.show(f"Its card is {folder / 'README.md'}.")
+        if source.made:
+            output.show(f"Questions go to it where the settings say route.home: {name}.")
     output.document(
         {
             "expert": str(folder) if trained.helps else None,
