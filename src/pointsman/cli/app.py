@@ -21,6 +21,7 @@ from pointsman.cli import (
     index,
     info,
     init,
+    label,
     reproduce,
     specialists,
     train,
@@ -86,6 +87,7 @@ app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=index.EXAMPLES)(index.index)
 app.command(epilog=ask.EXAMPLES)(ask.ask)
 app.add_typer(train.app, name="train")
+app.add_typer(label.app, name="label")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(reproduce.app, name="reproduce")
 app.add_typer(experts.app, name="experts")

@@ -125,6 +125,23 @@ def grader(
         int | None,
         typer.Option(metavar="N", min=1, help="At most N training queries.", show_default=False),
     ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SHEET",
+            help="Train on what people labelled of --pool too; see `label pick`.",
+            show_default=False,
+        ),
+    ] = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The pairs that the sheet was picked from.", show_default=False
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out what has no label in the sheet.")
+    ] = False,
     licence: Annotated[
         str, typer.Option(metavar="TEXT", help="The data's, for the card.", show_default=False)
     ] = "",
@@ -141,9 +158,13 @@ def grader(
     from pointsman.data.graded import Grading
     from pointsman.grade.make import check_name, make_grader, run_name
     from pointsman.grade.recipe import Recipe
-    from pointsman.grade.source import read_source
+    from pointsman.grade.source import read_added, read_source
 
     check_name(name)
+    if (labelled is None) != (pool is None):
+        raise typer.BadParameter("are given together, or neither", param_hint="--labelled, --pool")
+    if allow_missing and labelled is None:
+        raise typer.BadParameter("is about a sheet; give --labelled", param_hint="--allow-missing")
     folder = out / name
     check_free(folder)
     grading = Grading(tuple(part.strip() for part in grades.split(",")), _numbers(cuts))
@@ -152,7 +173,10 @@ def grader(
 
     output = Output(json)
     with output.working("reading the data", every=LOG_EVERY) as working:
-        source = read_source(data, grading, dev, soft=soft, limit=limit, seed=seed)
+        added = None
+        if labelled is not None and pool is not None:
+            added = read_added(labelled, pool, grading, allow_missing=allow_missing)
+        source = read_source(data, grading, dev, soft=soft, limit=limit, seed=seed, added=added)
         working.say("loading the encoder")
         # On a CPU gradients take longer through the fused attention than through all the rest.
         base = Backbone.load(backbone, attention="eager")
@@ -247,6 +271,12 @@ def _said(source: Source) -> list[str]:
         for part, name in (("train", "training"), ("dev", "dev"))
     ]
     lines = [f"{', '.join(parts)}."]
+    if source.added is not None:
+        count, by = len(source.added.part.pairs), source.added.automatic
+        lines.append(
+            f"{count:,} of the training pairs were labelled in {source.added.sheet}"
+            f"{f', {by:,} of them by a grader, not by people' if by else ''}."
+        )
     if source.dev_held_out:
         lines.append("The dev queries were held out of the training queries.")
     return lines

@@ -43,6 +43,7 @@ def grader_card(
         f"queries, {data['dev']['pairs']:,} pairs of {data['dev']['queries']:,} dev "
         f"queries{held_out}. Licence of the data: {data['licence'] or 'not stated'}.",
         "",
+        *_labelled(data),
         "| grade | raw scores | training pairs | dev pairs |",
         "|---|---|---|---|",
         *rows,
@@ -80,6 +81,20 @@ def _scores(cuts: list[float], grade: int) -> str:
     if grade == len(cuts):
         return f"from {cuts[-1]:g}"
     return f"from {cuts[grade - 1]:g}, below {cuts[grade]:g}"
+
+
+def _labelled(data: Mapping[str, Any]) -> list[str]:
+    """Which of the training pairs were labelled for it."""
+    if "labelled" not in data:
+        return []
+    given = data["labelled"]
+    line = (
+        f"{given['pairs']:,} of the training pairs, of {given['queries']:,} queries, were picked from "
+        f"an unlabelled pool and labelled in {given['sheet']}."
+    )
+    if given["automatic"]:
+        line += f" {given['automatic']:,} of these labels are a grader's, not people's."
+    return [line, ""]
 
 
 def _practice(training: Mapping[str, Any]) -> list[str]:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pointsman.data.draw import drawn
-from pointsman.data.graded import GradedPair, Grading, read_graded
-from pointsman.data.splits import normalise, refuse_overlap
+from pointsman.data.graded import GradedPair, Grading, Pair, read_graded, read_pairs
+from pointsman.data.labels import read_labels
+from pointsman.data.splits import normalise, overlap, refuse_overlap
 from pointsman.errors import InputError
 from pointsman.grade.loss import soft_targets
+from pointsman.grade.mining import joined
 from pointsman.grade.recipe import Labelled
 
 LEAST_DEV = 5
@@ -26,11 +29,20 @@ _WHY = f"{LEAST_DEV} at least are needed to stop and to calibrate by"
 
 
 @dataclass(frozen=True, eq=False)
+class Added:
+    """Pairs of a pool that were labelled in a sheet; of `automatic` labels no person gave any."""
+
+    sheet: str
+    part: Labelled
+    automatic: int
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """Graded pairs in two parts, and what a card has to say of them.
 
     `levels` are the grades' mean raw scores where targets are shared between grades, else empty.
-    `dev_held_out`: dev was taken from the training queries.
+    `dev_held_out`: dev was taken from the training queries. `added` are in `train` already.
     """
 
     name: str
@@ -39,10 +51,11 @@ class Source:
     dev: Labelled
     levels: tuple[float, ...]
     dev_held_out: bool
+    added: Added | None = None
 
     def record(self, licence: str = "") -> dict[str, Any]:
         """What a specialist's training record holds of it, as `grader_card` reads it."""
-        return {
+        record = {
             "name": self.name,
             "grades": list(self.grading.names),
             "cuts": list(self.grading.cuts),
@@ -52,6 +65,29 @@ class Source:
             "licence": licence,
             "dev_held_out": self.dev_held_out,
         }
+        if self.added is not None:
+            labelled = _record(self.added.part, self.grading)
+            record["labelled"] = {
+                "sheet": self.added.sheet,
+                **labelled,
+                "automatic": self.added.automatic,
+            }
+        return record
+
+
+def read_added(
+    sheet: str | Path, pool: str | Path, grading: Grading, *, allow_missing: bool = False
+) -> Added:
+    """Read a filled-in sheet (`data.labels.read_labels`) of some pairs of the file `pool`.
+
+    Raises what `read_labels` and `read_pairs` raise, and InputError where no pair has a label.
+    """
+    pairs = list(read_pairs(pool))
+    found = read_labels(sheet, pairs, grading.names, allow_missing=allow_missing, some=True)
+    if not len(found.indices):
+        raise InputError(f"{sheet}: no pair of it has a label; fill it in first")
+    chosen = [pairs[place] for place in found.indices.tolist()]
+    return Added(Path(sheet).name, _one_hot(chosen, found.labels, grading), found.automatic)
 
 
 def read_source(
@@ -62,15 +98,18 @@ def read_source(
     soft: bool = False,
     limit: int | None = None,
     seed: int = 0,
+    added: Added | None = None,
 ) -> Source:
     """Read graded pairs (`data.graded.read_graded`) as a train and a dev part.
 
     Without a `dev` file 15 % of the queries are held out, five at least, whole and by their normalised
     text. `limit` bounds the training queries, drawn with `seed`. `soft` shares a pair between the two
-    grades whose mean raw scores in training its own lies between.
+    grades whose mean raw scores in training its own lies between. The pairs `added`, which have one
+    grade each and no raw score, are trained on as well, all of them.
 
     Raises what `read_graded` raises, and InputError: fewer than two grades in a part, fewer than five
-    dev queries, queries in both files, `soft` with a grade that no training pair has.
+    dev queries, queries in both files or in dev and among those added, `soft` with a grade that no
+    training pair has.
     """
     train = list(read_graded(path))
     if dev is not None:
@@ -90,11 +129,25 @@ def read_source(
         scores = torch.tensor([pair.score for pair in train])
         labelled = Labelled(labelled.pairs, soft_targets(scores, levels), labelled.labels)
     watched = _labelled(held_out, grading, f"{dev or path}: dev pairs")
-    return Source(path.name, grading, labelled, watched, levels, dev is None)
+    if added is not None:
+        _refuse_in_dev(added, _queries(held_out), held_out_of_train=dev is None)
+        labelled = joined([labelled, added.part])
+    return Source(path.name, grading, labelled, watched, levels, dev is None, added)
+
+
+def _refuse_in_dev(added: Added, dev: Sequence[str], held_out_of_train: bool) -> None:
+    if both := overlap((query for query, _ in added.part.pairs), dev):
+        raise InputError(
+            f"{added.sheet}: {len(both)} of its queries stand in dev, such as {min(both)!r}; take "
+            f"them out of the sheet{', or give --dev FILE' if held_out_of_train else ''}"
+        )
 
 
 def _labelled(pairs: Sequence[GradedPair], grading: Grading, what: str) -> Labelled:
-    labels = grading.grades(pairs, what)
+    return _one_hot(pairs, grading.grades(pairs, what), grading)
+
+
+def _one_hot(pairs: Sequence[Pair], labels: npt.NDArray[np.int64], grading: Grading) -> Labelled:
     targets = torch.nn.functional.one_hot(torch.from_numpy(labels), len(grading.names)).float()
     return Labelled([(pair.query, pair.content) for pair in pairs], targets, labels)
 
