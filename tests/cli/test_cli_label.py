@@ -316,7 +316,7 @@ def test_pairs_that_will_not_do(files: Path, untrained: Path, tiny_folder: Path)
     write(pool, as_pool(rows("c", 2, 2)))
     write(train, rows("a", 2, 0))
     line = refusal([*words, "--distance", "neighbours"], files)
-    assert "10 neighbours are wanted of 5 training samples" in line
+    assert "10 neighbours are wanted of 6 training samples" in line
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,11 @@ def test_windows_are_between_quantiles_of_training(grader: PairGrader) -> None:
         features / np.linalg.norm(features, axis=1, keepdims=True)
         for features in (grader.features(TRAIN).astype(float), grader.features(POOL).astype(float))
     )
-    # A training pair is its own nearest neighbour, so there the one more is the k-th.
-    own = np.sort(cdist(train, train), axis=1)[:, NEIGHBOURS]
+    # A training pair is measured by those of the other fifths of the queries.
+    fold = np.unique([query for query, _ in TRAIN], return_inverse=True)[1] % 5
+    between = np.where(fold[:, None] == fold[None, :], np.inf, cdist(train, train))
+    fewer = [round(NEIGHBOURS * (fold != each).mean()) for each in fold]
+    own = np.sort(between, axis=1)[np.arange(len(fold)), np.array(fewer) - 1]
     others = np.sort(cdist(pool, train), axis=1)[:, NEIGHBOURS - 1]
     lower, upper = np.quantile(own, [0.3, 0.9])
     inside = (others > lower) & (others <= upper)
@@ -97,9 +100,10 @@ def test_grades_shape_what_mahalanobis_distance_is() -> None:
     labels = np.arange(200) % 2
     train = rng.normal(size=(200, 4)).astype(np.float32) + 20 * labels[:, None]
     between = np.full((1, 4), 10, np.float32)
-    own, far = DISTANCES["mahalanobis"](train, labels, between)
+    queries = [str(i) for i in range(200)]
+    own, far = DISTANCES["mahalanobis"](train, labels, queries, between)
     assert far[0] > own.max()
-    own, near = DISTANCES["mahalanobis"](train, np.zeros_like(labels), between)
+    own, near = DISTANCES["mahalanobis"](train, np.zeros_like(labels), queries, between)
     assert near[0] < own.min()
 
 
@@ -112,9 +116,21 @@ def test_a_pool_like_training_lies_where_training_lies(name: str, count: int) ->
         (rng.normal(size=(size, 120)) * np.linspace(1, 0.1, 120)).astype(np.float32)
         for size in (count, 1000)
     )
-    own, others = DISTANCES[name](train, np.arange(count) % 3, pool)
+    queries = [str(i) for i in range(count)]
+    own, others = DISTANCES[name](train, np.arange(count) % 3, queries, pool)
     assert 0.35 < (others > np.median(own)).mean() < 0.65
     assert (others > np.quantile(own, 0.99)).mean() < 0.1
+
+
+def test_pairs_of_one_query_do_not_vouch_for_each_other() -> None:
+    """Queries that lie far apart, each with many pairs in one place, and a pool made alike."""
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(80, 16)) * 10
+    features = np.repeat(places, 12, axis=0) + rng.normal(size=(960, 16)) * 0.01
+    queries = [str(i // 12) for i in range(600)]
+    train, pool = features[:600].astype(np.float32), features[600:].astype(np.float32)
+    own, others = DISTANCES["neighbours"](train, None, queries, pool)
+    assert 0.2 < (others > np.median(own)).mean() < 0.8
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -172,7 +188,7 @@ def test_what_cannot_be_asked_for(lost: PairGrader) -> None:
     with pytest.raises(ConfigError, match="need the grades of the training pairs"):
         acquire(lost, POOL, TRAIN, None, 3, "random", distances=["mahalanobis"])
     with pytest.raises(InputError, match="10 neighbours are wanted of 9 training samples"):
-        acquire(lost, POOL, TRAIN[:10], None, 3, "random", distances=["neighbours"])
+        acquire(lost, POOL, TRAIN[:9], None, 3, "random", distances=["neighbours"])
     with pytest.raises(ConfigError, match="needs distances"):
         acquire(lost, POOL, TRAIN, None, 3, "distance")
     with pytest.raises(InputError, match="the pool is empty"):

@@ -28,8 +28,9 @@ NEIGHBOURS = 10
 _FOLDS = 5
 
 Grades = npt.NDArray[np.int64]
-Measure = Callable[[FloatArray, Grades | None, FloatArray], tuple[Floats, Floats]]
-"""Features [n, d] and grades [n] of training, features [m, d] of the pool -> distances [n] and [m]."""
+Measure = Callable[[FloatArray, Grades | None, Sequence[str], FloatArray], tuple[Floats, Floats]]
+"""Features [n, d], grades [n] and queries [n] of training, features [m, d] of the pool -> distances
+[n] and [m]. A training pair is measured as a pool pair is: by training pairs of other queries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +60,7 @@ def acquire(
     `train` [n] is what the grader was trained on; its grades `labels` [n] are what Mahalanobis
     distances need, and nothing else. Each of `distances`, of
     `DISTANCES`, bounds a window between `quantiles` of the training pairs' own, each measured without
-    itself; without any the whole pool is picked from, and "distance" then cannot. Queries that read
+    its query; without any the whole pool is picked from, and "distance" then cannot. Queries that read
     alike count as one.
 
     Raises what `augment.pick` and `augment.window` raise, ConfigError for an unknown distance or one
@@ -77,7 +78,7 @@ def acquire(
     measured: list[Floats] = []
     if features is not None and seen is not None:
         for name in dict.fromkeys(distances):
-            own, others = DISTANCES[name](seen, labels, features)
+            own, others = DISTANCES[name](seen, labels, [query for query, _ in train], features)
             windows[name] = window(own, *quantiles)
             measured.append(others)
     asked = Pool(
@@ -106,24 +107,37 @@ def likeliest(grader: PairGrader, pairs: Sequence[PairTexts]) -> Grades:
 
 
 def _mahalanobis(
-    train: FloatArray, labels: Grades | None, pool: FloatArray
+    train: FloatArray, labels: Grades | None, queries: Sequence[str], pool: FloatArray
 ) -> tuple[Floats, Floats]:
     if labels is None:
         raise ConfigError("Mahalanobis distances need the grades of the training pairs; give them")
-    whole = ClassGaussians.fit(train, labels)
-    # A Gaussian lies where its own samples are, the more so the fewer they are for their dimensions:
-    # a training pair is measured as a pool pair is, by Gaussians that have not seen it.
+    # A Gaussian lies where its own samples are, the more so the fewer they are for their dimensions.
     own = np.empty(len(train))
-    fold_of = np.arange(len(train)) % _FOLDS
-    for fold in np.unique(fold_of):
-        mine = fold_of == fold
+    for mine in _folds(queries):
         own[mine] = ClassGaussians.fit(train[~mine], labels[~mine]).nearest(train[mine])
-    return own, whole.nearest(pool)
+    return own, ClassGaussians.fit(train, labels).nearest(pool)
 
 
-def _neighbours(train: FloatArray, _: Grades | None, pool: FloatArray) -> tuple[Floats, Floats]:
-    own = nearest_neighbour_distance(train, train, NEIGHBOURS, leave_one_out=True)
-    return own, nearest_neighbour_distance(train, pool, NEIGHBOURS)
+def _neighbours(
+    train: FloatArray, _: Grades | None, queries: Sequence[str], pool: FloatArray
+) -> tuple[Floats, Floats]:
+    others = nearest_neighbour_distance(train, pool, NEIGHBOURS)
+    # Pairs of one query lie close together, and a pool pair has no such neighbour in training.
+    own = np.empty(len(train))
+    for mine in _folds(queries):
+        rest = train[~mine]
+        # Of fewer samples a nearer neighbour lies as far away.
+        k = max(1, round(NEIGHBOURS * len(rest) / len(train)))
+        own[mine] = nearest_neighbour_distance(rest, train[mine], k)
+    return own, others
+
+
+def _folds(queries: Sequence[str]) -> list[npt.NDArray[np.bool_]]:
+    """Masks [n] of the folds, a query whole in one of them; a single query has one fold a pair."""
+    numbers = np.unique([normalise(query) for query in queries], return_inverse=True)[1]
+    if numbers.max(initial=0) == 0:
+        numbers = np.arange(len(queries))
+    return [numbers % _FOLDS == fold for fold in np.unique(numbers % _FOLDS)]
 
 
 DISTANCES: Mapping[str, Measure] = {"mahalanobis": _mahalanobis, "neighbours": _neighbours}

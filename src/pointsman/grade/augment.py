@@ -2,8 +2,8 @@
 
 DaRL (arXiv 2412.12504, DASA) takes samples whose distance to the training samples lies in a window:
 above a lower cut-off they are out of distribution, above an upper one too far from the task. The
-cut-offs are quantiles of the training samples' own distances (`pointsman.grade.distance`; fitted
-Gaussians' as they are, nearest neighbours' with each sample left out). Inside the windows a
+cut-offs are quantiles of the training samples' own distances, each measured without itself, as the
+pool's samples are (`pointsman.grade.acquire`). Inside the windows a
 strategy says in what order. m samples in the pool, n training samples, d dimensions, G grades.
 """
 

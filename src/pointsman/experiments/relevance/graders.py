@@ -76,6 +76,13 @@ class Graders:
         texts = self.bed.pool_texts if part == POOL else self._samples[part].texts
         return self._kept(run, f"features-{part}", lambda: self._grader(run, 1.0).features(texts))
 
+    def kept_pair(
+        self, run: Run, label: str, make: Callable[[], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Two arrays [n] and [m] that follow from a grader, n being the training pairs, kept as one."""
+        both = self._kept(run, label, lambda: np.concatenate(make()).astype(np.float32))
+        return both[: len(self.bed.train)], both[len(self.bed.train) :]
+
     def _said(self, run: Run, name: str, texts: Sequence[PairTexts], alpha: float) -> FloatArray:
         label = f"{name}-{alpha:g}".replace(" ", "-")
         return self._kept(run, label, lambda: self._grader(run, alpha).probabilities(texts))

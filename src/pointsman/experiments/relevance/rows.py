@@ -13,8 +13,8 @@ import numpy as np
 
 from pointsman.experiments.relevance.bed import Sample
 from pointsman.experiments.relevance.graders import POOL, TRAIN, Graders, Run
+from pointsman.grade.acquire import DISTANCES, QUANTILES
 from pointsman.grade.augment import Pool, pick, window
-from pointsman.grade.distance import ClassGaussians, nearest_neighbour_distance
 from pointsman.grade.objective import Objective
 from pointsman.grade.recipe import ALPHAS, macro_f1_of
 from pointsman.grade.scaling import Temperature
@@ -26,9 +26,6 @@ Predictor = Callable[[Sample], FloatArray]
 BUDGET = 0.10
 """The share of the pool whose labels are paid for."""
 SMOOTHING = 0.1
-QUANTILES = (0.5, 0.99)
-"""The window of DASA: between which quantiles of training distances a pool sample should lie."""
-NEIGHBOURS = 10
 PER_QUERY = 3
 """Pairs of one query that are taken at most, where a row picks for coverage."""
 PAPER_ALPHA = 0.6
@@ -138,7 +135,7 @@ class Rows:
         if distances or strategy == "coverage":
             features = self.graders.features(plain, POOL)
             train = self.graders.features(plain, TRAIN)
-        measured = [self._distances(plain, each) for each in distances]
+        measured = [self.distances(plain, each) for each in distances]
         pool = Pool(
             size=len(bed.pool),
             distances=[of_pool for _, of_pool in measured],
@@ -151,14 +148,16 @@ class Rows:
         chosen = pick(pool, budget or self.budget, strategy, per_query=per_query, seed=seed)
         return tuple(sorted(chosen.indices.tolist()))
 
-    def _distances(self, run: Run, kind: str) -> tuple[FloatArray, FloatArray]:
+    def distances(self, run: Run, kind: str) -> tuple[FloatArray, FloatArray]:
         """Distances of the training pairs and of the pool's, by the features of a grader."""
-        train, pool = self.graders.features(run, TRAIN), self.graders.features(run, POOL)
-        if kind == "mahalanobis":
-            found = ClassGaussians.fit(train, self.graders.bed.train.labels)
-            return _f32(found.nearest(train)), _f32(found.nearest(pool))
-        own = nearest_neighbour_distance(train, train, NEIGHBOURS, leave_one_out=True)
-        return _f32(own), _f32(nearest_neighbour_distance(train, pool, NEIGHBOURS))
+        train, bed = self.graders.features(run, TRAIN), self.graders.bed.train
+        return self.graders.kept_pair(
+            run,
+            f"distances-{kind}",
+            lambda: DISTANCES[kind](
+                train, bed.labels, bed.queries, self.graders.features(run, POOL)
+            ),
+        )
 
 
 # Name -> the strategy, the distances whose windows bound it, and how many pairs a query gives.

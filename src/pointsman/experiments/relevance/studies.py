@@ -13,11 +13,10 @@ from pointsman.evaluate.calibration import reliability, top_label
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.relevance import pictures
 from pointsman.experiments.relevance.bed import Sample
-from pointsman.experiments.relevance.graders import POOL, TRAIN, Run
-from pointsman.experiments.relevance.rows import NEIGHBOURS, PICKS, Rows
+from pointsman.experiments.relevance.graders import Run
+from pointsman.experiments.relevance.rows import PICKS, Rows
 from pointsman.grade.augment import window
 from pointsman.grade.conformal import Conformal
-from pointsman.grade.distance import nearest_neighbour_distance
 from pointsman.grade.recipe import ALPHAS
 from pointsman.types import FloatArray
 
@@ -26,9 +25,7 @@ def what_was_picked(rows: Rows, seed: int = 0) -> Table:
     """Of each way of picking: how many queries, how far from training, how unsure, which grades."""
     graders, bed = rows.graders, rows.graders.bed
     plain = Run(seed=seed)
-    train, pool = graders.features(plain, TRAIN), graders.features(plain, POOL)
-    distances = nearest_neighbour_distance(train, pool, NEIGHBOURS)
-    own = nearest_neighbour_distance(train, train, NEIGHBOURS, leave_one_out=True)
+    own, distances = rows.distances(plain, "neighbours")
     far = window(own, 0.9).inside(distances)
     entropy = entr(graders.of_pool(plain)).sum(axis=1)
     known = {query for query, _ in bed.train.texts}
