@@ -405,6 +405,28 @@ def test_queries_are_fitted_to_the_collection_before_the_search(
     assert fitted[0].passage.id == last
 
 
+def test_the_router_says_how_much_words_count(
+    build: Callable[..., Pipeline], space: Workspace
+) -> None:
+    class Words(BaseRouter):
+        def route(self, queries: Queries) -> Routing:
+            shift = np.array([-0.5, 0.5][: len(queries.texts)], dtype=np.float32)
+            return replace(super().route(queries), dense_shift=shift)
+
+    routed = build(router=Words(), settings=PipelineSettings(mode="hybrid", candidates=5))
+    answers = routed.ask_many(QUESTIONS[:2])
+    notes = [answer.trace.steps[1].note for answer in answers]
+    assert notes[0].endswith(", vectors count -0.5")
+    assert notes[1].endswith(", vectors count +0.5")
+    for answer, mode in zip(answers, ("bm25", "dense"), strict=True):
+        alone = build(router=BaseRouter(), settings=PipelineSettings(mode=mode, candidates=1))
+        best = alone.ask(answer.question).trace.steps[1].options[0]
+        assert answer.trace.steps[1].options[0] == best
+    # By vectors alone there are no words to weigh.
+    dense = build(router=Words(), settings=PipelineSettings(mode="dense", candidates=5))
+    assert "count" not in dense.ask(QUESTIONS[0]).trace.steps[1].note
+
+
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
 def test_what_is_retrieved_is_what_is_read_from(build: Callable[..., Pipeline], mode: Any) -> None:
     """A pipeline looks at what its retriever finds, whichever way it is asked."""

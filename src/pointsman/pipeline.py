@@ -188,7 +188,7 @@ class Pipeline:
                     tuple(hit.score for hit in hits[i]),
                     ids,
                     clock.seconds[1],
-                    note=f"{self.settings.mode}, {len(ids)} passages",
+                    note=self._searched(routing, i, len(ids)),
                 ),
                 graded[i].step(self.grader.grades, self.settings.min_relevance, clock.seconds[2]),
                 Step(
@@ -213,6 +213,14 @@ class Pipeline:
             )
             traced.append(replace(answer, trace=Trace(steps)))
         return traced
+
+    def _searched(self, routing: Routing, i: int, found: int) -> str:
+        """How question i was searched for, and how much more than usual its vectors counted."""
+        note = f"{self.settings.mode}, {found} passages"
+        if self.settings.mode == "hybrid" and routing.dense_shift is not None:
+            shift = round(float(routing.dense_shift[i]), 2)
+            note += f", vectors count {shift:+g}" if shift else ""
+        return note
 
     def _grade(self, question: str, hits: Sequence[Hit], deadline: Deadline | None) -> _Graded:
         """One question's candidates, best first, and how many of them are relevant enough."""
