@@ -26,7 +26,7 @@ def grader_card(
     held_out = " (held out of the training queries)" if data["dev_held_out"] else ""
     plan, before, after = recipe["plan"], found["before"], found["after"]
     rows = [
-        f"| {grade} | {_scores(data['cuts'], i)} | {data['train']['grades'][grade]:,} | "
+        f"| {grade} | {_meaning(data, i)} | {data['train']['grades'][grade]:,} | "
         f"{data['dev']['grades'][grade]:,} |"
         for i, grade in enumerate(data["grades"])
     ]
@@ -44,7 +44,7 @@ def grader_card(
         f"queries{held_out}. Licence of the data: {data['licence'] or 'not stated'}.",
         "",
         *_labelled(data),
-        "| grade | raw scores | training pairs | dev pairs |",
+        f"| grade | {'meaning' if data.get('meanings') else 'raw scores'} | training pairs | dev pairs |",
         "|---|---|---|---|",
         *rows,
         "",
@@ -72,6 +72,12 @@ def grader_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _meaning(data: Mapping[str, Any], grade: int) -> str:
+    """What a grade stands for: what it was mined as, or raw scores."""
+    meanings = data.get("meanings")
+    return str(meanings[grade]) if meanings else _scores(data["cuts"], grade)
 
 
 def _scores(cuts: list[float], grade: int) -> str:

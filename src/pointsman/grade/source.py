@@ -43,6 +43,7 @@ class Source:
 
     `levels` are the grades' mean raw scores where targets are shared between grades, else empty.
     `dev_held_out`: dev was taken from the training queries. `added` are in `train` already.
+    `meanings` say what each grade stands for where no person gave a score.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Source:
     levels: tuple[float, ...]
     dev_held_out: bool
     added: Added | None = None
+    meanings: tuple[str, ...] = ()
 
     def record(self, licence: str = "") -> dict[str, Any]:
         """What a specialist's training record holds of it, as `grader_card` reads it."""
@@ -64,6 +66,7 @@ class Source:
             "dev": _record(self.dev, self.grading),
             "licence": licence,
             "dev_held_out": self.dev_held_out,
+            "meanings": list(self.meanings),
         }
         if self.added is not None:
             labelled = _record(self.added.part, self.grading)
