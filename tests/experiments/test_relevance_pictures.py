@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import math
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from svg import Draw, check_same_every_time, check_without_matplotlib, words
 
-from pointsman.errors import InputError, MissingDependencyError
+from pointsman.errors import InputError
 from pointsman.evaluate.calibration import reliability
 from pointsman.experiments.relevance.pictures import (
     budget_curves,
@@ -20,8 +19,6 @@ from pointsman.experiments.relevance.pictures import (
 )
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-
-Draw = Callable[[Path], Path]
 
 
 def draw_reliability(path: Path) -> Path:
@@ -69,33 +66,16 @@ DRAWN = pytest.mark.parametrize(
 )
 
 
-def words(path: Path) -> list[str]:
-    """Every text of an SVG file, in order."""
-    namespace = "{http://www.w3.org/2000/svg}"
-    root = ElementTree.parse(path).getroot()
-    assert root.tag == f"{namespace}svg"
-    return ["".join(node.itertext()).strip() for node in root.iter(f"{namespace}text")]
-
-
 @DRAWN
 def test_a_picture_comes_out_the_same_every_time(draw: Draw, tmp_path: Path) -> None:
-    import matplotlib
-
-    one = draw(tmp_path / "deep" / "one.svg")
-    with matplotlib.rc_context({"font.size": 20, "svg.hashsalt": None, "axes.grid": True}):
-        two = draw(tmp_path / "two.svg")
-    assert one == tmp_path / "deep" / "one.svg"
-    assert one.read_bytes() == two.read_bytes()
-    assert b"date" not in one.read_bytes()
+    check_same_every_time(draw, tmp_path)
 
 
 @DRAWN
 def test_without_matplotlib_it_says_what_to_install(
     draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'pointsman\[experiments\]'"):
-        draw(tmp_path / "none.svg")
+    check_without_matplotlib(draw, tmp_path, monkeypatch)
 
 
 def test_reliability_says_its_error_and_every_count(tmp_path: Path) -> None:

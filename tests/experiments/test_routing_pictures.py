@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from svg import Draw, check_same_every_time, check_without_matplotlib, words
 
 from pointsman.errors import InputError, MissingDependencyError
 from pointsman.experiments.routing.pictures import embedding_map, growth, heat_maps, size_curves
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-
-Draw = Callable[[Path], Path]
 
 GROWTH = [
     [count, router, part, 0.4 + shift * count, 0.39 + shift * count, 0.42 + shift * count]
@@ -56,35 +53,16 @@ def draw_sizes(path: Path) -> Path:
 DRAWN = pytest.mark.parametrize("draw", [draw_map, draw_heat, draw_growth, draw_sizes])
 
 
-def words(path: Path) -> list[str]:
-    """Every text of an SVG file, in order."""
-    namespace = "{http://www.w3.org/2000/svg}"
-    root = ElementTree.parse(path).getroot()
-    assert root.tag == f"{namespace}svg"
-    return ["".join(node.itertext()).strip() for node in root.iter(f"{namespace}text")]
-
-
 @DRAWN
 def test_a_picture_comes_out_the_same_every_time(draw: Draw, tmp_path: Path) -> None:
-    import matplotlib
-
-    one = draw(tmp_path / "deep" / "one.svg")
-    # Nor does what a user likes change it.
-    with matplotlib.rc_context({"font.size": 20, "svg.hashsalt": None, "axes.grid": True}):
-        two = draw(tmp_path / "two.svg")
-    assert one == tmp_path / "deep" / "one.svg"
-    assert one.read_bytes() == two.read_bytes()
-    assert b"date" not in one.read_bytes()
+    check_same_every_time(draw, tmp_path)
 
 
 @DRAWN
 def test_without_matplotlib_it_says_what_to_install(
     draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'pointsman\[experiments\]'"):
-        draw(tmp_path / "none.svg")
-    assert not (tmp_path / "none.svg").exists()
+    check_without_matplotlib(draw, tmp_path, monkeypatch)
 
 
 def test_a_map_of_embeddings_without_scikit_learn(

@@ -1,4 +1,4 @@
-"""The pictures of the relevance experiment, in the style of the routing experiment's."""
+"""The pictures of the relevance experiment."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ import numpy.typing as npt
 
 from pointsman.errors import InputError
 from pointsman.evaluate.calibration import Reliability
-from pointsman.experiments.routing.pictures import _COLOURS, _DASHES, _MARKERS, _drawing
+from pointsman.experiments.drawing import (
+    COLOURS,
+    DASHES,
+    draw_panels,
+    drawing,
+    line_names,
+    line_style,
+    one_legend,
+)
 
-Curves = Mapping[str, Mapping[str, Mapping[float, tuple[float, float, float]]]]
-"""Panel -> line -> x -> a value, the lowest and the highest it may be; all three alike: no bar."""
+Point = tuple[float, float, float]
+"""A value, the lowest and the highest it may be; all three alike: no bar."""
+Curves = Mapping[str, Mapping[str, Mapping[float, Point]]]
+"""Panel -> line -> x -> a point."""
 
 _HATCHES = ("///", "\\\\\\")
 
@@ -31,7 +41,7 @@ def reliability_diagrams(diagrams: Mapping[str, Reliability], path: Path) -> Pat
         raise InputError("reliability diagrams side by side need the same number of bins")
     for name, diagram in diagrams.items():
         _refuse_adaptive(name, diagram)
-    with _drawing(path, 0.8 + 2.2 * len(diagrams), 3.9) as figure:
+    with drawing(path, 0.8 + 2.2 * len(diagrams), 3.9) as figure:
         above, below = figure.subplots(
             2,
             len(diagrams),
@@ -48,7 +58,7 @@ def reliability_diagrams(diagrams: Mapping[str, Reliability], path: Path) -> Pat
             axes.set_xlabel("confidence")
         above[0].set_ylabel("accuracy")
         below[0].set_ylabel("examples")
-        _one_legend(figure, above)
+        one_legend(figure, above)
     return path
 
 
@@ -68,33 +78,28 @@ def entropy_histograms(
     if grades < 2:
         raise InputError(f"an entropy needs two or more grades, not {grades}")
     most = math.log(grades)
-    with _drawing(path, 0.8 + 2.6 * len(entropies), 2.8) as figure:
-        panels = figure.subplots(1, len(entropies), sharey=True, squeeze=False)[0]
-        names = _names(entropies)
-        for axes, (title, groups) in zip(panels, entropies.items(), strict=True):
-            for name, given in groups.items():
-                values = np.asarray(given, dtype=np.float64)
-                # Entropies in float32 pass the highest one by a little.
-                if values.size == 0 or not ((values >= -1e-6) & (values <= most + 1e-3)).all():
-                    raise InputError(
-                        f"{title}, {name}: entropies in nats from 0 to {most:.3f} are wanted"
-                    )
-                counts, edges = np.histogram(values.clip(0, most), bins, range=(0, most))
-                style = names.index(name)
-                axes.stairs(
-                    100 * counts / values.size,
-                    edges,
-                    color=_COLOURS[style % len(_COLOURS)],
-                    linestyle=_DASHES[style % len(_DASHES)],
-                    linewidth=1.3,
-                    label=name,
-                )
+    panels = {
+        title: {
+            name: _checked_entropies(f"{title}, {name}", values, most)
+            for name, values in groups.items()
+        }
+        for title, groups in entropies.items()
+    }
+
+    def shares(axes: Any, name: str, values: npt.NDArray[np.float64], number: int) -> None:
+        counts, edges = np.histogram(values, bins, range=(0, most))
+        axes.stairs(
+            100 * counts / values.size,
+            edges,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=1.3,
+            label=name,
+        )
+
+    with drawing(path, 0.8 + 2.6 * len(panels), 2.8) as figure:
+        for axes in draw_panels(figure, panels, "entropy, nats", "share of examples, %", shares):
             axes.axvline(most, color="black", linewidth=0.6, linestyle=":")
-            axes.set_title(title)
-            axes.set_xlabel("entropy, nats")
-            axes.tick_params(labelleft=True)
-        panels[0].set_ylabel("share of examples, %")
-        _one_legend(figure, panels)
     return path
 
 
@@ -108,7 +113,7 @@ def interpolation_curves(curves: Curves, path: Path, *, y: str) -> Path:
         for name, points in lines.items():
             if not all(0 <= alpha <= 1 for alpha in points):
                 raise InputError(f"{name}: α lies between 0 and 1, not at {sorted(points)}")
-    with _drawing(path, 0.8 + 2.8 * len(curves), 3.0) as figure:
+    with drawing(path, 0.8 + 2.8 * len(curves), 3.0) as figure:
         for axes in _curves(figure, curves, "α", y, apart=0.008):
             axes.set_xlim(-0.04, 1.04)
     return path
@@ -131,7 +136,7 @@ def budget_curves(curves: Curves, path: Path, *, y: str) -> Path:
         }
         for panel, lines in curves.items()
     }
-    with _drawing(path, 0.8 + 2.8 * len(curves), 3.0) as figure:
+    with drawing(path, 0.8 + 2.8 * len(curves), 3.0) as figure:
         for axes in _curves(figure, places, "labelled examples", y, apart=0.05):
             axes.set_xticks(range(len(budgets)), [f"{budget:,g}" for budget in budgets])
     return path
@@ -144,11 +149,11 @@ def _gaps(axes: Any, diagram: Reliability) -> None:
     accuracy, confidence = np.nan_to_num(diagram.accuracy), np.nan_to_num(diagram.confidence)
     place = {"width": 1 / bins, "align": "edge", "linewidth": 0.5}
     axes.bar(
-        left, accuracy, color=_COLOURS[5], edgecolor="white", **place, label="accuracy of the bin"
+        left, accuracy, color=COLOURS[5], edgecolor="white", **place, label="accuracy of the bin"
     )
     gap = confidence - accuracy
     for sign, name, hatch, colour in zip(
-        (1, -1), ("over-confident by", "under-confident by"), _HATCHES, _COLOURS[1:3], strict=True
+        (1, -1), ("over-confident by", "under-confident by"), _HATCHES, COLOURS[1:3], strict=True
     ):
         axes.bar(
             left,
@@ -190,57 +195,45 @@ def _curves(figure: Any, curves: Curves, x: str, y: str, apart: float) -> Sequen
 
     Lines stand `apart` in x, so that their bars do not cover each other.
     """
-    panels: Sequence[Any] = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
-    names = _names(curves)
-    for axes, (title, lines) in zip(panels, curves.items(), strict=True):
-        for name, points in lines.items():
-            style = names.index(name)
-            if not points:
-                raise InputError(f"{title}, {name}: a line without points; leave it out")
-            at = sorted(points)
-            value, low, high = np.array([points[each] for each in at], dtype=np.float64).T
-            if not ((low <= value) & (value <= high)).all():
-                raise InputError(f"{title}, {name}: a value lies outside its own interval")
-            aside = apart * (style - (len(names) - 1) / 2)
-            axes.errorbar(
-                np.array(at) + aside,
-                value,
-                yerr=(value - low, high - value) if (high > low).any() else None,
-                color=_COLOURS[style % len(_COLOURS)],
-                linestyle=_DASHES[style % len(_DASHES)],
-                marker=_MARKERS[style % len(_MARKERS)],
-                markersize=4,
-                linewidth=1.2,
-                elinewidth=0.7,
-                capsize=2,
-                label=name,
-            )
-        axes.set_title(title)
-        axes.set_xlabel(x)
-        axes.tick_params(labelleft=True)
-    panels[0].set_ylabel(y)
-    _one_legend(figure, panels)
-    return panels
+    for title, lines in curves.items():
+        for line, points in lines.items():
+            _refuse_crooked(f"{title}, {line}", points)
+    last = len(line_names(curves)) - 1
 
+    def with_bars(axes: Any, name: str, points: Mapping[float, Point], number: int) -> None:
+        at = sorted(points)
+        value, low, high = np.array([points[each] for each in at], dtype=np.float64).T
+        axes.errorbar(
+            np.array(at) + apart * (number - last / 2),
+            value,
+            yerr=(value - low, high - value) if (high > low).any() else None,
+            **line_style(number),
+            elinewidth=0.7,
+            capsize=2,
+            label=name,
+        )
 
-def _names(panels: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The lines of all panels, each once: a line looks the same in each."""
-    return list(dict.fromkeys(name for lines in panels.values() for name in lines))
-
-
-def _one_legend(figure: Any, panels: Sequence[Any]) -> None:
-    shown = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    columns = min(len(shown), max(1, int(figure.get_figwidth() / 1.5)))
-    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)
+    return draw_panels(figure, curves, x, y, with_bars)
 
 
 def _refuse_nothing(panels: Mapping[str, Any]) -> None:
     if not panels or any(panel == {} for panel in panels.values()):
         raise InputError("there is nothing to draw; give one or more panels, each with something")
+
+
+def _refuse_crooked(name: str, points: Mapping[float, Point]) -> None:
+    if not points:
+        raise InputError(f"{name}: a line without points; leave it out")
+    if not all(low <= value <= high for value, low, high in points.values()):
+        raise InputError(f"{name}: a value lies outside its own interval")
+
+
+def _checked_entropies(name: str, given: npt.ArrayLike, most: float) -> npt.NDArray[np.float64]:
+    values = np.asarray(given, dtype=np.float64)
+    # Entropies in float32 pass the highest one by a little.
+    if values.size == 0 or not ((values >= -1e-6) & (values <= most + 1e-3)).all():
+        raise InputError(f"{name}: entropies in nats from 0 to {most:.3f} are wanted")
+    return values.clip(0, most)
 
 
 def _refuse_adaptive(name: str, diagram: Reliability) -> None:

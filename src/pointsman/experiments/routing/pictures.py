@@ -1,12 +1,8 @@
-"""The pictures of the routing experiment: SVG files that come out the same every time.
-
-Whatever colour says, a marker, a line's style or a number says too.
-"""
+"""The pictures of the routing experiment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +12,20 @@ import numpy.typing as npt
 from pointsman.data.draw import drawn
 from pointsman.errors import InputError, MissingDependencyError
 from pointsman.evaluate.tables import Cell
+from pointsman.experiments.drawing import (
+    COLOURS,
+    MARKERS,
+    draw_panels,
+    drawing,
+    line_names,
+    line_style,
+)
 from pointsman.types import FloatArray
 
-Curves = Mapping[str, Mapping[str, Mapping[int, tuple[float, float, float]]]]
-"""Panel -> line -> x -> a value, the lowest and the highest it may be."""
-
-# Okabe and Ito's colours, which the colour-blind tell apart, but for the yellow, too light for lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "<", ">")
-_DASHES = ("-", "--", ":", "-.")
-
-_STYLE = {
-    "font.size": 8.0,
-    "axes.titlesize": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    # Text stays text, and what the file names inside it does not change from one time to the next.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pointsman",
-}
+Point = tuple[float, float, float]
+"""A value, the lowest and the highest it may be."""
+Curves = Mapping[str, Mapping[str, Mapping[int, Point]]]
+"""Panel -> line -> x -> a point."""
 
 
 def embedding_map(
@@ -57,18 +47,18 @@ def embedding_map(
         vectors[drawn(len(vectors), count, seed)] for vectors in (*seen.values(), *unseen.values())
     ]
     unit = pilots / np.maximum(np.linalg.norm(pilots, axis=1, keepdims=True), 1e-12)
-    with _drawing(path, 7.5, 5.5) as figure:
+    with drawing(path, 7.5, 5.5) as figure:
         *places, crosses = _in_the_plane([*groups, unit], seed)
         axes = figure.add_subplot()
         axes.set_axis_off()  # t-SNE's directions mean nothing
         for number, (name, place) in enumerate(zip((*seen, *unseen), places, strict=True)):
             known = number < len(seen)
             style = number if known else number - len(seen)
-            colour = _COLOURS[style % len(_COLOURS)]
+            colour = COLOURS[style % len(COLOURS)]
             axes.scatter(
                 *place.T,
                 s=12,
-                marker=_MARKERS[style % len(_MARKERS)],
+                marker=MARKERS[style % len(MARKERS)],
                 facecolors=colour if known else "none",
                 edgecolors=colour,
                 linewidths=0.7,
@@ -99,7 +89,7 @@ def heat_maps(
 ) -> Path:
     """Shares [sets, experts] as heat maps side by side, each under its title (the paper's Figure 6)."""
     width, height = len(experts), len(sets)
-    with _drawing(path, 1.2 + 0.33 * width * len(maps), 1.2 + 0.26 * height) as figure:
+    with drawing(path, 1.2 + 0.33 * width * len(maps), 1.2 + 0.26 * height) as figure:
         panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
         for axes, (title, shares) in zip(panels, maps.items(), strict=True):
             axes.pcolormesh(shares, cmap="Greys", vmin=0, vmax=1, edgecolors="white", linewidth=0.5)
@@ -132,7 +122,7 @@ def growth(rows: Sequence[Sequence[Cell]], path: Path) -> Path:
     A row is a number of experts, a router, "seen" or "unseen", and the mean, lowest and highest
     nDCG@10 over the orders in which experts came. Raises InputError for any other.
     """
-    curves: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {}
+    curves: dict[str, dict[str, dict[int, Point]]] = {}
     for row in rows:
         match row:
             case [int(count), str(router), str(part), float(mean), float(low), float(high)]:
@@ -141,7 +131,7 @@ def growth(rows: Sequence[Sequence[Cell]], path: Path) -> Path:
             case _:
                 raise InputError(f"{row}: not a row of the table of experts added one by one")
     counts = sorted({x for lines in curves.values() for line in lines.values() for x in line})
-    with _drawing(path, 6.5, 3.2) as figure:
+    with drawing(path, 6.5, 3.2) as figure:
         for axes in _lines(figure, curves, "experts", "nDCG@10 × 100"):
             axes.set_xticks(counts)
     return path
@@ -169,7 +159,7 @@ def size_curves(gains: Curves, path: Path) -> Path:
         for tick in (10**power, 3 * 10**power)
         if min(sizes) <= tick <= max(sizes)
     ]
-    with _drawing(path, 7.5, 3.0) as figure:
+    with drawing(path, 7.5, 3.0) as figure:
         for axes in _lines(figure, curves, "training queries", "nDCG@10 × 100, over the base"):
             axes.axhline(0, color="black", linewidth=0.6, zorder=0)
             axes.set_xscale("log")
@@ -179,39 +169,16 @@ def size_curves(gains: Curves, path: Path) -> Path:
 
 
 def _lines(figure: Any, curves: Curves, x: str, y: str) -> Sequence[Any]:
-    """Axes for each panel, with its lines in their bands and one legend for all."""
-    panels: Sequence[Any] = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
-    names = list(dict.fromkeys(name for lines in curves.values() for name in lines))
-    for axes, (title, lines) in zip(panels, curves.items(), strict=True):
-        for name, points in lines.items():
-            style = names.index(name)
-            colour = _COLOURS[style % len(_COLOURS)]
-            at = sorted(points)
-            value, low, high = np.array([points[each] for each in at]).T
-            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(
-                at,
-                value,
-                color=colour,
-                linestyle=_DASHES[style % len(_DASHES)],
-                marker=_MARKERS[style % len(_MARKERS)],
-                markersize=4,
-                linewidth=1.2,
-                label=name,
-            )
-        axes.set_title(title)
-        axes.set_xlabel(x)
-        axes.tick_params(labelleft=True)
-    panels[0].set_ylabel(y)
-    shown = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        [shown[name] for name in names], names, loc="outside lower center", ncols=len(names)
-    )
-    return panels
+    """Axes for each panel, with its lines in their bands and one legend for all, in one row."""
+    return draw_panels(figure, curves, x, y, _band, columns=len(line_names(curves)))
+
+
+def _band(axes: Any, name: str, points: Mapping[int, Point], number: int) -> None:
+    at = sorted(points)
+    value, low, high = np.array([points[each] for each in at]).T
+    style = line_style(number)
+    axes.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.plot(at, value, **style, label=name)
 
 
 def _in_the_plane(groups: Sequence[FloatArray], seed: int) -> list[npt.NDArray[np.floating]]:
@@ -227,21 +194,3 @@ def _in_the_plane(groups: Sequence[FloatArray], seed: int) -> list[npt.NDArray[n
         perplexity=min(30.0, (len(vectors) - 1) / 3), init="pca", random_state=seed
     ).fit_transform(vectors)
     return np.split(plane, np.cumsum([len(group) for group in groups])[:-1])
-
-
-@contextmanager
-def _drawing(path: Path, width: float, height: float) -> Iterator[Any]:
-    """A figure, in inches, that is written to `path` when the block ends. Needs no display."""
-    try:
-        from matplotlib import style
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError(
-            "pictures need matplotlib; pip install 'pointsman[experiments]'"
-        ) from None
-    # From matplotlib's own defaults, whatever a user's configuration says.
-    with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
