@@ -83,7 +83,7 @@ def test_the_card_says_what_grades_mean(tmp_path: Path, backbone: Backbone) -> N
     numbers = {"calibration": {"before": scores, "after": scores, "chosen": "none"}}
     card = grader_card("general", "tiny", {**training, "command": "train"}, numbers)
     assert "| grade | meaning | training pairs | dev pairs |" in card
-    assert f"| relevant | {MEANINGS[2]} | 20 | 6 |" in card
+    assert f"| relevant | {MEANINGS[2]} | 20 | " in card
 
 
 def test_a_collection_that_nobody_asked(tmp_path: Path, backbone: Backbone) -> None:

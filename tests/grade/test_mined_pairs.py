@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from pointsman.collection.judged import Documents, Judged
-from pointsman.grade.mining import GRADES, joined, mined_pairs
+from pointsman.grade.mining import GRADES, found_pairs, joined, mined_pairs
 from pointsman.types import Passage
 
 
@@ -34,6 +34,29 @@ def test_degrees_of_negatives() -> None:
         assert all(i >= 50 for i in far)
     assert found.targets.argmax(dim=1).tolist() == found.labels.tolist()
     assert found.targets.shape == (len(found.pairs), len(GRADES))
+
+
+def test_found_pairs_are_what_a_search_finds() -> None:
+    passages, documents = line(400)
+    judged = [Judged("q0", "first", {"d0": 1, "d3": 1}), Judged("q9", "far off", {"d300": 1})]
+    found = found_pairs(judged, documents.vectors[:2], passages, documents, depth=5)
+    rows = [(q, int(text.split()[1])) for q, text in found.pairs]
+    by_label = [
+        [
+            row
+            for (q, row), label in zip(rows, found.labels, strict=True)
+            if q == "first" and label == g
+        ]
+        for g in (0, 1, 2)
+    ]
+    assert sorted(by_label[2]) == [0, 3]
+    assert sorted(by_label[1]) == [1, 2, 4]
+    assert all(row > 4 for row in by_label[0])
+    # What is judged and not found is not there.
+    assert not any(row == 300 for _, row in rows)
+    assert [
+        label for (q, _), label in zip(rows, found.labels, strict=True) if q == "far off"
+    ].count(2) == 0
 
 
 def test_a_small_collection_has_nothing_far() -> None:

@@ -150,6 +150,33 @@ def test_the_ends_of_the_path(backbone: Backbone) -> None:
         between(probed, tuned, 1.2)
 
 
+def test_the_path_from_an_adapter_that_was_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(rank: int, scale: float, names: str) -> LoraAdapter:
+        return LoraAdapter(
+            {
+                name: LowRank(
+                    torch.randn(rank, 6, generator=generator),
+                    torch.randn(5, rank, generator=generator),
+                    scale,
+                )
+                for name in names
+            }
+        )
+
+    start, tuned = random(2, 0.5, "xy"), random(3, 2.0, "yz")
+    head = GradeHead.fresh("plain", 4, 3)
+    part = between(head, Part(tuned, head), 0.25, start)
+    given = torch.randn(7, 6, generator=generator)
+    nothing = torch.zeros(7, 5)
+    for name in "xyz":
+        before = start.layers[name].delta(given) if name in start.layers else nothing
+        after = tuned.layers[name].delta(given) if name in tuned.layers else nothing
+        mixed = part.adapter.layers[name].delta(given)
+        assert torch.allclose(mixed, 0.75 * before + 0.25 * after, atol=1e-5)
+
+
 def test_a_probe_is_logistic_regression() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -199,6 +226,20 @@ def test_training_learns_and_the_path_leads_there(backbone: Backbone, tmp_path: 
     assert found[1.0][1] == pytest.approx(-trained.outcome.best)
     again = train_grader(backbone, train_on, dev, GRADES, QUICK, tmp_path)
     assert again.outcome.best == trained.outcome.best
+
+
+def test_training_may_begin_with_an_adapter(backbone: Backbone, tmp_path: Path) -> None:
+    train_on, dev = made(0, 60), made(1, 30)
+    start = part_of(backbone, 3).adapter
+    recipe = replace(QUICK, probed=20, plan=replace(QUICK.plan, epochs=1))
+    trained = train_grader(backbone, train_on, dev, GRADES, recipe, tmp_path, start=start)
+    settings = GraderSettings(GRADES, max_length=48)
+    assert trained.probed is not None
+    # At the path's beginning the probe sees the base through the adapter that was given.
+    probed = grader_of(backbone, Part(start, trained.probed), settings).probabilities(dev.pairs)
+    first = grader_of(backbone, trained.at(0.0), settings).probabilities(dev.pairs)
+    assert first == pytest.approx(probed, abs=1e-4)
+    assert trained.at(1.0) is trained.tuned
 
 
 def test_nothing_to_learn_from(backbone: Backbone, tmp_path: Path) -> None:

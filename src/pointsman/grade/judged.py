@@ -9,15 +9,16 @@ from pathlib import Path
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.vectors import kept_vectors
 from pointsman.collection.beir import Collection, apart, read_collection
-from pointsman.collection.judged import Judged
+from pointsman.collection.judged import Documents, Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.draw import drawn
 from pointsman.data.graded import Grading
 from pointsman.data.splits import normalise, without
 from pointsman.errors import InputError
-from pointsman.grade.mining import GRADES, joined, mined_pairs
+from pointsman.grade.mining import GRADES, found_pairs, joined, mined_pairs
 from pointsman.grade.recipe import Labelled
 from pointsman.grade.source import Source
+from pointsman.types import FloatArray
 
 DEGREES = Grading(GRADES, (1.0, 2.0))
 """A mined pair's score is its degree: 0, 1 or 2."""
@@ -28,6 +29,8 @@ MEANINGS = (
 )
 
 _HELD_OUT = 0.15
+# So many dev queries of a collection are enough to stop and to calibrate by.
+_DEV = 100
 
 
 def read_judged(
@@ -39,7 +42,10 @@ def read_judged(
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Source:
-    """Graded pairs mined from the train and dev queries of BEIR directories; see `mined_pairs`.
+    """Graded pairs from the train and dev queries of BEIR directories.
+
+    Training pairs are mined (`mined_pairs`), dev pairs what a search finds (`found_pairs`): a grader
+    has to tell apart what it learned from, and to be calibrated where it is used.
 
     Documents are encoded by the frozen base, or their vectors come from the cache. Without a dev part
     15 % of the training queries are held out. A query of any test part is left out of training and
@@ -63,21 +69,25 @@ def read_judged(
             asked, watched = _hold_out(asked, seed)
             held_out = True
         asked = [asked[i] for i in drawn(len(asked), limit, seed)]
-        for part, judged, into in (("train", asked, train), ("dev", watched, dev)):
-            into.append(_mined(each, part, judged, backbone, cache, seed, progress))
+        watched = [watched[i] for i in drawn(len(watched), _DEV, seed)]
+        for part, judged, pairs, into in (
+            ("train", asked, mined_pairs, train),
+            ("dev", watched, found_pairs, dev),
+        ):
+            queries, documents = _vectors(each, part, judged, backbone, cache, progress)
+            into.append(pairs(judged, queries, each.passages, documents, seed=seed))
     names = ", ".join(each.name for each in collections)
     return Source(names, DEGREES, joined(train), joined(dev), (), held_out, meanings=MEANINGS)
 
 
-def _mined(
+def _vectors(
     collection: Collection,
     part: str,
     judged: Sequence[Judged],
     backbone: Backbone,
     cache: ArrayCache,
-    seed: int,
     progress: Callable[[str, int, int], None] | None,
-) -> Labelled:
+) -> tuple[FloatArray, Documents]:
     def told(done: int, total: int) -> None:
         if progress is not None:
             progress(collection.name, done, total)
@@ -85,8 +95,7 @@ def _mined(
     documents = collection.documents(backbone, cache, told)
     texts = [query.text for query in judged]
     label = f"queries-{collection.name}-{part}"
-    queries = kept_vectors(cache, backbone, label, texts, prompt="query")
-    return mined_pairs(judged, queries, collection.passages, documents, seed=seed)
+    return kept_vectors(cache, backbone, label, texts, prompt="query"), documents
 
 
 def _hold_out(judged: Sequence[Judged], seed: int) -> tuple[list[Judged], list[Judged]]:

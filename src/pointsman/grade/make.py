@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.data.splits import normalise
 from pointsman.errors import ConfigError, InputError
@@ -74,13 +75,14 @@ def make_grader(
     licence: str = "",
     alpha: float | None = None,
     shifted: Labelled | None = None,
+    start: LoraAdapter | None = None,
     show: Callable[[Progress], None] | None = None,
 ) -> Made:
     """Train a grader, calibrate it on dev, and save it to `folder`.
 
     `alpha` is the point of the path from the probe (0) to the end of fine-tuning (1); None: the one of
     the least negative log-likelihood on the pairs `shifted`, which should be unlike training, or 1
-    without them. `command` and the data's `licence` go onto the card. Checkpoints lie in `run_folder`,
+    without them. Fine-tuning begins with the adapter `start` where one is given. `command` and the data's `licence` go onto the card. Checkpoints lie in `run_folder`,
     and the same call goes on from them.
 
     Raises ConfigError, before anything is trained, for an α that cannot be had and for an objective
@@ -88,7 +90,9 @@ def make_grader(
     """
     recipe, grades = recipe.on(backbone), source.grading.names
     _check(recipe, alpha, shifted, len(grades))
-    trained = train_grader(backbone, source.train, source.dev, grades, recipe, run_folder, show)
+    trained = train_grader(
+        backbone, source.train, source.dev, grades, recipe, run_folder, show, start=start
+    )
     settings = GraderSettings(grades, recipe.head, recipe.max_length)
     alphas: Mapping[float, tuple[float, float]] = {}
     if alpha is None and shifted is not None and recipe.probing:

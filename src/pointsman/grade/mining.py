@@ -58,6 +58,37 @@ def mined_pairs(
     return Labelled(pairs, targets, np.array(labels, dtype=np.int64))
 
 
+def found_pairs(
+    judged: Sequence[Judged],
+    queries: FloatArray,
+    passages: Sequence[Passage],
+    documents: Documents,
+    *,
+    depth: int = 10,
+    seed: int = 0,
+) -> Labelled:
+    """What a search by vectors finds first, as a grader will meet it: to calibrate by.
+
+    Of every query the `depth` nearest documents, "relevant" where judged so and else "related", and
+    one at random, "irrelevant". A judged document that is not found is not there.
+    """
+    rng = np.random.default_rng(seed)
+    nearest = documents.nearest(queries, depth)
+    pairs: list[tuple[str, str]] = []
+    labels: list[int] = []
+    for query, found in zip(judged, nearest.tolist(), strict=True):
+        known = {*found, *(documents.rows[id] for id in query.relevant)}
+        for row in found:
+            pairs.append((query.text, passages[row].content))
+            labels.append(2 if documents.ids[row] in query.relevant else 1)
+        at_random = int(rng.integers(len(documents)))
+        if at_random not in known:
+            pairs.append((query.text, passages[at_random].content))
+            labels.append(0)
+    targets = torch.nn.functional.one_hot(torch.tensor(labels), len(GRADES)).float()
+    return Labelled(pairs, targets, np.array(labels, dtype=np.int64))
+
+
 def joined(parts: Sequence[Labelled]) -> Labelled:
     """All pairs, one part after the other."""
     return Labelled(

@@ -48,13 +48,32 @@ def probe(
     return GradeHead(head.kind, {name: p.detach() for name, p in parameters.items()})
 
 
-def between(probed: GradeHead, tuned: Part, alpha: float) -> Part:
+def between(probed: GradeHead, tuned: Part, alpha: float, start: LoraAdapter | None = None) -> Part:
     """The point α of the way from the probe (0) to the fine-tuned grader (1).
 
     ΔW = s · B A is scaled as a whole, to α ΔW: interpolating A and B apart would give α² ΔW. The
-    heads are interpolated weight by weight. Raises ConfigError where α lies outside [0, 1].
+    heads are interpolated weight by weight. Where fine-tuning began from an adapter `start` (the
+    probe saw the base through it) the change is (1 - α) ΔW_start + α ΔW, of both ranks together.
+    Raises ConfigError where α lies outside [0, 1].
     """
-    return Part(scaled(tuned.adapter, alpha), interpolate(probed, tuned.head, alpha))
+    head = interpolate(probed, tuned.head, alpha)
+    if start is None:
+        return Part(scaled(tuned.adapter, alpha), head)
+    return Part(added(scaled(start, 1 - alpha), scaled(tuned.adapter, alpha)), head)
+
+
+def added(one: LoraAdapter, other: LoraAdapter) -> LoraAdapter:
+    """The adapter that changes the base by what both change together; its ranks are their sums."""
+    layers = dict(one.layers)
+    for name, pair in other.layers.items():
+        if name in layers:
+            first = layers[name]
+            a = torch.cat([first.a.detach(), pair.a.detach()])
+            b = torch.cat([first.b.detach() * first.scale, pair.b.detach() * pair.scale], dim=1)
+            layers[name] = LowRank(a, b, 1.0)
+        else:
+            layers[name] = pair
+    return LoraAdapter(layers)
 
 
 def scaled(adapter: LoraAdapter, share: float) -> LoraAdapter:

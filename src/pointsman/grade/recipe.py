@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import new_adapter
+from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.data.draw import drawn
 from pointsman.errors import InputError
 from pointsman.evaluate.calibration import nll
 from pointsman.evaluate.classification import confusion, macro_f1
@@ -33,7 +34,10 @@ MEASURE = "nll"
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a grader is trained. `hidden` is the head's inner width, 0 for a linear one. With `probing`
-    the head is fitted to the base's features before fine-tuning; `alpha_lora` is LoRA's α.
+    the head is fitted to the base's features before fine-tuning; `alpha_lora` is LoRA's α. `start`
+    names the specialist whose adapter fine-tuning begins with in place of a fresh one: what a reader
+    learned of questions and passages serves a grader too. `probed` bounds the pairs that the head is
+    fitted to.
     """
 
     head: HeadKind = "plain"
@@ -42,6 +46,8 @@ class Recipe:
     alpha_lora: float = 32.0
     objective: Objective = field(default_factory=Objective)
     probing: bool = True
+    start: str | None = None
+    probed: int | None = None
     batch_size: int = 32
     dropout: float = 0.0
     max_length: int = 384
@@ -78,17 +84,21 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Both ends of the path: the probe's head (None without probing) and the fine-tuned part."""
+    """Both ends of the path: the probe's head (None without probing) and the fine-tuned part.
+
+    `start` is the adapter that training began with, None for a fresh one, which changes nothing.
+    """
 
     probed: GradeHead | None
     tuned: Part
     outcome: Outcome
+    start: LoraAdapter | None = None
 
     def at(self, alpha: float) -> Part:
         """The point α of the way; without a probe there is only the end."""
-        if self.probed is None:
+        if self.probed is None or alpha == 1:
             return self.tuned
-        return between(self.probed, self.tuned, alpha)
+        return between(self.probed, self.tuned, alpha, self.start)
 
 
 def train_grader(
@@ -99,24 +109,28 @@ def train_grader(
     recipe: Recipe,
     folder: Path,
     show: Callable[[Progress], None] | None = None,
+    *,
+    start: LoraAdapter | None = None,
 ) -> Trained:
     """Probe, if the recipe says so, and fine-tune; the best weights by dev's likelihood.
 
-    `folder` holds checkpoints: the same call goes on from them. Raises InputError for data of which
+    Fine-tuning begins with the adapter `start`, or with a fresh one. `folder` holds checkpoints: the
+    same call goes on from them. Raises InputError for data of which
     nothing can be learned.
     """
     train_on.check("training pairs", len(grades))
     dev.check("dev pairs", len(grades))
     settings = GraderSettings(tuple(grades), recipe.head, recipe.max_length)
     generator = torch.Generator().manual_seed(recipe.plan.seed)
-    adapter = new_adapter(backbone.model, recipe.rank, recipe.alpha_lora, generator)
+    adapter = start or new_adapter(backbone.model, recipe.rank, recipe.alpha_lora, generator)
     width = feature_width(backbone.shape.width)
     head = GradeHead.fresh(recipe.head, width, len(grades), recipe.hidden, generator)
     probed = None
     if recipe.probing:
-        frozen = PairGrader(backbone, head, None, settings)
-        features = torch.from_numpy(frozen.features(train_on.pairs))
-        head = probed = probe(features, train_on.targets, head, recipe.objective)
+        before = grader_of(backbone, Part(adapter, head), settings)
+        some = drawn(len(train_on.pairs), recipe.probed, recipe.plan.seed)
+        features = torch.from_numpy(before.features([train_on.pairs[i] for i in some]))
+        head = probed = probe(features, train_on.targets[some], head, recipe.objective)
 
     def evaluate(grader: PairGrader) -> Mapping[str, float]:
         found = grader.probabilities(dev.pairs)
@@ -139,7 +153,7 @@ def train_grader(
         seed=recipe.plan.seed,
     )
     outcome = train(task, recipe.plan, folder, show)
-    return Trained(probed, task.part(outcome.parameters), outcome)
+    return Trained(probed, task.part(outcome.parameters), outcome, start)
 
 
 def choose_alpha(
