@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from typer.testing import CliRunner, Result
 
@@ -67,6 +71,51 @@ def start(*arguments: object, env: Mapping[str, str] | None = None) -> subproces
         encoding="utf-8",
         env=environment(**(env or {})),
     )
+
+
+def train(words: Sequence[str], cache: Path, *more: str) -> dict[str, Any]:
+    """What a command that trains says in JSON."""
+    result = invoke(*words, *more, "--json", env={"POINTSMAN_CACHE": str(cache)})
+    assert result.exit_code == 0, result.stderr
+    trained = json.loads(result.stdout)
+    assert isinstance(trained, dict)
+    return trained
+
+
+def refused(words: Sequence[str], cache: Path, *more: str, code: int) -> str:
+    """The one line that a command says where it refuses."""
+    result = invoke(*words, *more, env={"POINTSMAN_CACHE": str(cache)})
+    assert result.exit_code == code, result.stderr
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def check_others_folder_is_kept(words: Sequence[str], folder: Path) -> None:
+    """A specialist does not take the place of what is none."""
+    folder.mkdir(parents=True)
+    (folder / "diary.txt").write_text("mine", "utf-8")
+    result = invoke(*words)
+    assert result.exit_code == 6
+    assert "is not a specialist, so it is not replaced" in result.stderr
+    assert (folder / "diary.txt").read_text("utf-8") == "mine"
+
+
+def check_ctrl_c_keeps_a_checkpoint(words: Sequence[str], run: Path, cache: Path) -> None:
+    """Interrupt training in the folder `run`, which then belongs to that plan."""
+    env = {"POINTSMAN_CACHE": str(cache)}
+    process = start(*words, "--run", run, env=env)
+    while process.poll() is None and not any(run.rglob("checkpoint-*/state.pt")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1].startswith(f"interrupted; a checkpoint is in {run}")
+    assert stderr.splitlines()[-1].endswith("and the same command goes on from there")
+    assert "Traceback" not in stderr
+    # Another plan wants another folder, or --fresh.
+    other = invoke(*words, "--run", run, "--epochs", "1", env=env)
+    assert other.exit_code == 4
+    assert "another epochs" in other.stderr
 
 
 def write_reader(folder: Path, backbone_name: Path | None = None) -> Path:

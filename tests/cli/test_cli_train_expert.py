@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from command_line import invoke, start
+from command_line import (
+    check_ctrl_c_keeps_a_checkpoint,
+    check_others_folder_is_kept,
+    invoke,
+    refused,
+    train,
+)
 
 from domains import COLOURS, make_queries
 from pointsman.backbone.encoder import Backbone
@@ -68,22 +72,12 @@ def words(tmp_path: Path, tiny_folder: Path) -> list[str]:
     return ["train", "expert", "law", *(str(word) for pair in names.items() for word in pair)]
 
 
-def train(words: Sequence[str], cache: Path, *more: str) -> dict[str, object]:
-    result = invoke(*words, *more, "--json", env={"POINTSMAN_CACHE": str(cache)})
-    assert result.exit_code == 0, result.stderr
-    trained = json.loads(result.stdout)
-    assert isinstance(trained, dict)
-    return trained
-
-
 def refusal(words: Sequence[str], tmp_path: Path, *more: str, code: int = 3) -> str:
     """The one line that is said; nothing is written, and nothing is encoded."""
-    result = invoke(*words, *more, env={"POINTSMAN_CACHE": str(tmp_path / "cache")})
-    assert result.exit_code == code, result.stderr
-    assert result.stderr.count("\n") == 1
+    line = refused(words, tmp_path / "cache", *more, code=code)
     assert not (tmp_path / "experts").exists()
     assert not list((tmp_path / "cache").rglob("*.npy"))
-    return result.stderr
+    return line
 
 
 def test_an_expert_learns_and_says_where_it_comes_from(
@@ -258,35 +252,17 @@ def test_a_place_or_a_name_that_will_not_do_is_refused_before_anything_is_read(
         said = refusal([*words[:2], name, *words[3:]], tmp_path)
         assert "name" in said
         assert repr(name) in said
-    taken = tmp_path / "experts" / "law"
-    taken.mkdir(parents=True)
-    (taken / "diary.txt").write_text("mine", "utf-8")
-    result = invoke(*words)
-    assert result.exit_code == 6
-    assert "is not a specialist, so it is not replaced" in result.stderr
-    assert (taken / "diary.txt").read_text("utf-8") == "mine"
+    check_others_folder_is_kept(words, tmp_path / "experts" / "law")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGINT from another process")
 def test_ctrl_c_leaves_a_checkpoint(words: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    cache = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
-    process = start(*words, "--run", run, "--epochs", "100000", "--recipe", "ours", env=cache)
-    while process.poll() is None and not any(run.glob("*/checkpoint-*/state.pt")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert stderr.splitlines()[-1].startswith(f"interrupted; a checkpoint is in {run}")
-    assert stderr.splitlines()[-1].endswith("and the same command goes on from there")
-    assert "Traceback" not in stderr
+    long = [*words, "--recipe", "ours", "--epochs", "100000"]
+    check_ctrl_c_keeps_a_checkpoint(long, run, tmp_path / "cache")
     assert not (tmp_path / "experts").exists()
-    # What is there belongs to that plan; another one wants another folder, or --fresh.
-    other = [*words, "--run", run, "--epochs", "1"]
-    refused = invoke(*other, env=cache)
-    assert refused.exit_code == 4
-    assert "another epochs" in refused.stderr
-    assert invoke(*other, "--fresh", env=cache).exit_code == 0
+    other = [*words, "--run", str(run), "--epochs", "1"]
+    train(other, tmp_path / "cache", "--fresh")
 
 
 def test_the_kind_of_negatives_can_be_named(words: list[str], tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ import json
 import os
 import random
 import shutil
-import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
-from command_line import invoke, start
+from command_line import (
+    check_ctrl_c_keeps_a_checkpoint,
+    check_others_folder_is_kept,
+    invoke,
+    refused,
+    train,
+)
 
 from domains import COLOURS
 from pointsman.backbone.encoder import Backbone
@@ -68,22 +72,12 @@ def without_dev(words: list[str]) -> list[str]:
     return words[:place] + words[place + 2 :]
 
 
-def train(words: Sequence[str], cache: Path, *more: str) -> dict[str, Any]:
-    result = invoke(*words, *more, "--json", env={"POINTSMAN_CACHE": str(cache)})
-    assert result.exit_code == 0, result.stderr
-    trained = json.loads(result.stdout)
-    assert isinstance(trained, dict)
-    return trained
-
-
 def refusal(words: Sequence[str], tmp_path: Path, *more: str, code: int = 3) -> str:
     """The one line that is said; nothing is written, and no run is begun."""
-    result = invoke(*words, *more, env={"POINTSMAN_CACHE": str(tmp_path / "cache")})
-    assert result.exit_code == code, result.stderr
-    assert result.stderr.count("\n") == 1
+    line = refused(words, tmp_path / "cache", *more, code=code)
     assert not (tmp_path / "graders").exists()
     assert not (tmp_path / "cache" / "runs").exists()
-    return result.stderr
+    return line
 
 
 def test_a_grader_learns_and_says_where_it_comes_from(
@@ -105,6 +99,7 @@ def test_a_grader_learns_and_says_where_it_comes_from(
         "grades": ["no", "some", "yes"],
         "cuts": [2.0, 2.67],
         "levels": [],
+        "meanings": [],
         "train": {"pairs": 240, "queries": 80, "grades": {"no": 80, "some": 80, "yes": 80}},
         "dev": {"pairs": 60, "queries": 20, "grades": {"no": 20, "some": 20, "yes": 20}},
         "licence": "CC0",
@@ -247,13 +242,7 @@ def test_a_place_or_a_name_that_will_not_do_is_refused_before_anything_is_read(
         said = refusal([*words[:2], name, *words[3:]], tmp_path)
         assert "name" in said
         assert repr(name) in said
-    taken = tmp_path / "graders" / "shop"
-    taken.mkdir(parents=True)
-    (taken / "diary.txt").write_text("mine", "utf-8")
-    result = invoke(*words)
-    assert result.exit_code == 6
-    assert "is not a specialist, so it is not replaced" in result.stderr
-    assert (taken / "diary.txt").read_text("utf-8") == "mine"
+    check_others_folder_is_kept(words, tmp_path / "graders" / "shop")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGINT from another process")
@@ -263,29 +252,16 @@ def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(
     run = tmp_path / "run"
     # Slowly, so that dev goes on improving and nothing stops it but Ctrl-C.
     long = [*words, "--epochs", "20", "--learning-rate", "0.0001", "--no-probing"]
-    cache = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
-    process = start(*long, "--run", run, env=cache)
-    while process.poll() is None and not any(run.glob("checkpoint-*/state.pt")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert stderr.splitlines()[-1].startswith(f"interrupted; a checkpoint is in {run}")
-    assert stderr.splitlines()[-1].endswith("and the same command goes on from there")
-    assert "Traceback" not in stderr
+    check_ctrl_c_keeps_a_checkpoint(long, run, tmp_path / "cache")
     assert not (tmp_path / "graders").exists()
-    # What is there belongs to that plan; another one wants another folder, or --fresh.
-    other = [*words, "--run", run, "--epochs", "1"]
-    refused = invoke(*other, env=cache)
-    assert refused.exit_code == 4
-    assert "another epochs" in refused.stderr
     # Going on ends where a run ends that was never interrupted.
     resumed = train([*long, "--run", str(run)], tmp_path / "cache")
     whole = train([*long, "--run", str(tmp_path / "whole")], tmp_path / "cache")
     assert resumed["steps"] == whole["steps"]
     assert resumed["after"] == pytest.approx(whole["after"], abs=1e-6)
     shutil.rmtree(tmp_path / "graders")
-    assert invoke(*other, "--fresh", env=cache).exit_code == 0
+    other = [*words, "--run", str(run), "--epochs", "1"]
+    train(other, tmp_path / "cache", "--fresh")
 
 
 def test_the_kinds_of_heads_are_those_that_there_are() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointsman.cli.measuring import run_experiment
-from pointsman.cli.options import BackboneName, Json, Mode, Seed
+from pointsman.cli.options import BackboneName, Json, Limit, Mode, ResultStem, Seed
 
 if TYPE_CHECKING:
     from pointsman.experiments.report import Report, Show
@@ -64,12 +64,6 @@ Data = Annotated[
     Path,
     typer.Option(metavar="PATH", help="Labelled data, or the test bed.", show_default=False),
 ]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", min=1, help="At most N questions a set, drawn at random.", show_default=False
-    ),
-]
 Split = Annotated[str, typer.Option(metavar="NAME", help="Which part: test or dev.")]
 Sets = Annotated[
     list[str] | None,
@@ -98,10 +92,6 @@ Dtype = Annotated[
         metavar="NAME", help="auto, fp32, bf16, fp16 or, on a CPU, int8.", show_default=False
     ),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False),
-]
 
 
 @app.command(epilog=RETRIEVAL_EXAMPLES)
@@ -115,7 +105,7 @@ def retrieval(
     seed: Seed = 0,
     backbone: BackboneName = None,
     dtype: Dtype = None,
-    out: Out = None,
+    out: ResultStem = None,
     json: Json = False,
 ) -> None:
     """How well passages are found: dense, BM25 and hybrid.
@@ -151,7 +141,7 @@ def reading(
     seed: Seed = 0,
     reader: ReaderName = None,
     backbone: BackboneName = None,
-    out: Out = None,
+    out: ResultStem = None,
     json: Json = False,
 ) -> None:
     """How well answers are read when the passage is given.
@@ -190,7 +180,7 @@ def answering(
     seed: Seed = 0,
     reader: ReaderName = None,
     backbone: BackboneName = None,
-    out: Out = None,
+    out: ResultStem = None,
     json: Json = False,
 ) -> None:
     """How well questions are answered from a whole collection.
@@ -242,7 +232,7 @@ def grading(
     limit: Limit = None,
     seed: Seed = 0,
     backbone: BackboneName = None,
-    out: Out = None,
+    out: ResultStem = None,
     json: Json = False,
 ) -> None:
     """What grading adds to retrieval: the order, the time, and whether relevance means it.

@@ -40,6 +40,43 @@ BackboneName = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of all that is random.")]
+
+# Experiments.
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        min=1,
+        help="At most N queries of a set's part, drawn at random.",
+        show_default=False,
+    ),
+]
+ResultStem = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False
+    ),
+]
+
+# Training.
+SpecialistName = Annotated[
+    str, typer.Argument(metavar="NAME", help="What it is called.", show_default=False)
+]
+SpecialistOut = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="It is written to DIR/NAME.", show_default=False),
+]
+TrainingLimit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=1, help="At most N training queries.", show_default=False
+    ),
+]
+Licence = Annotated[
+    str,
+    typer.Option("--licence", metavar="TEXT", help="The data's, for the card.", show_default=False),
+]
 RunFolder = Annotated[
     Path | None,
     typer.Option(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointsman.cli.measuring import run_experiment
-from pointsman.cli.options import BackboneName, Json, RecipeName, Seed
+from pointsman.cli.options import BackboneName, Json, Limit, RecipeName, ResultStem, Seed
 from pointsman.cli.places import cache_directory
-from pointsman.cli.training import LOG_EVERY
+from pointsman.cli.training import LOG_EVERY, encoder_to_train
 
 if TYPE_CHECKING:
     from pointsman.experiments.report import Report, Show
@@ -43,10 +43,19 @@ def reproduce() -> None:
     """Make the papers' tables again, with their rivals, controls and bounds, and ours."""
 
 
+Data = Annotated[Path, typer.Option(metavar="DIR", help="The test bed.", show_default=False)]
+Run = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Where trained models and their outputs are kept.", show_default=False
+    ),
+]
+
+
 @app.command(epilog=ROUTING_EXAMPLES)
 def routing(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(metavar="DIR", help="The test bed.", show_default=False)],
+    data: Data,
     recipe: Annotated[
         RecipeName, typer.Option(help="How the experts are trained.")
     ] = RecipeName.ours,
@@ -57,22 +66,11 @@ def routing(
             help="With those that train more experts: a second seed, growing training sets, the context encoder, documents alone.",
         ),
     ] = True,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="At most N queries a part.", show_default=False),
-    ] = None,
+    limit: Limit = None,
     seed: Seed = 0,
     backbone: BackboneName = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where experts and vectors are kept.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False
-        ),
-    ] = None,
+    run: Run = None,
+    out: ResultStem = None,
     json: Json = False,
 ) -> None:
     """RouterRetriever: which expert encoder should embed each query.
@@ -81,13 +79,11 @@ def routing(
     """
 
     def measure(show: Show) -> Report:
-        from pointsman.backbone.encoder import Backbone
         from pointsman.experiments.routing.run import run as run_routing
         from pointsman.route.recipe import RECIPES
 
         folder = run or cache_directory() / "routing"
-        # On a CPU the backward pass of fused attention takes longer than the rest of a step.
-        base = Backbone.load(backbone, attention="eager")
+        base = encoder_to_train(backbone)
         return run_routing(
             data,
             base,
@@ -106,7 +102,7 @@ def routing(
 @app.command(epilog=RELEVANCE_EXAMPLES)
 def relevance(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(metavar="DIR", help="The test bed.", show_default=False)],
+    data: Data,
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="How often each grader is trained.")
     ] = 5,
@@ -114,21 +110,10 @@ def relevance(
         list[str] | None,
         typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="At most N queries a part.", show_default=False),
-    ] = None,
+    limit: Limit = None,
     backbone: BackboneName = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where graders are kept.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="STEM", help="Write STEM.json and STEM.md as well.", show_default=False
-        ),
-    ] = None,
+    run: Run = None,
+    out: ResultStem = None,
     json: Json = False,
 ) -> None:
     """DaRL: graded relevance that is calibrated and survives a shift.
@@ -138,11 +123,9 @@ def relevance(
     """
 
     def measure(show: Show) -> Report:
-        from pointsman.backbone.encoder import Backbone
         from pointsman.experiments.relevance.run import run as run_relevance
 
-        # On a CPU the backward pass of fused attention takes longer than the rest of a step.
-        base = Backbone.load(backbone, attention="eager")
+        base = encoder_to_train(backbone)
         folder = run or cache_directory() / "relevance"
         return run_relevance(
             data, base, folder, seeds=seeds, limit=limit, only=row or None, draw=out, show=show

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pointsman.cli.options import BackboneName, Fresh, Json, RecipeName, RunFolder
+from pointsman.cli.options import (
+    BackboneName,
+    Fresh,
+    Json,
+    Licence,
+    RecipeName,
+    RunFolder,
+    Seed,
+    SpecialistName,
+    SpecialistOut,
+    TrainingLimit,
+)
 from pointsman.cli.output import Output, duration
 from pointsman.cli.places import cache_directory
 from pointsman.cli.training import (
@@ -19,7 +30,8 @@ from pointsman.cli.training import (
     check_free,
     command_words,
     drop_checkpoints,
-    interrupted,
+    encoder_to_train,
+    interruptible,
 )
 
 if TYPE_CHECKING:
@@ -47,19 +59,14 @@ class NegativesName(StrEnum):
 
 def expert(
     context: typer.Context,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What it is called.", show_default=False)
-    ],
+    name: SpecialistName,
     data: Annotated[
         Path,
         typer.Option(
             metavar="DIR", help="A BEIR directory with training queries.", show_default=False
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="The expert is written to DIR/NAME.", show_default=False),
-    ],
+    out: SpecialistOut,
     recipe: Annotated[
         RecipeName, typer.Option(metavar="NAME", help="ours, or paper: RouterRetriever's own.")
     ] = RecipeName.ours,
@@ -79,14 +86,9 @@ def expert(
         float | None,
         typer.Option(metavar="X", help="At its peak. By default the recipe's.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of all that is random.")] = 0,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="At most N training queries.", show_default=False),
-    ] = None,
-    licence: Annotated[
-        str, typer.Option(metavar="TEXT", help="The data's, for the card.", show_default=False)
-    ] = "",
+    seed: Seed = 0,
+    limit: TrainingLimit = None,
+    licence: Licence = "",
     from_documents: Annotated[
         bool,
         typer.Option("--from-documents", help="Make queries of titles and first sentences."),
@@ -113,7 +115,6 @@ def expert(
     check_name(name)
     folder = out / name
     check_free(folder)
-    from pointsman.backbone.encoder import Backbone
     from pointsman.data.arrays import ArrayCache
     from pointsman.hybrid import weigh
     from pointsman.route.make import make_expert, run_name
@@ -123,8 +124,7 @@ def expert(
 
     output = Output(json)
     with output.working("loading the encoder", every=LOG_EVERY) as working:
-        # On a CPU gradients take longer through the fused attention than through all the rest.
-        base = Backbone.load(backbone, attention="eager")
+        base = encoder_to_train(backbone)
         chosen = _with(RECIPES[recipe.value], negatives, epochs, learning_rate, seed)
         source = read_data(
             data,
@@ -142,10 +142,9 @@ def expert(
         run = run or cache_directory() / "runs" / run_name(source, chosen, base)
         runs = [run / kind for kind in chosen.negatives]
         if fresh:
-            for each in runs:
-                drop_checkpoints(each)
+            drop_checkpoints(*runs)
         shown = Shown(working, scale=100)
-        try:
+        with interruptible(*runs):
             trained = make_expert(
                 base,
                 source,
@@ -159,8 +158,6 @@ def expert(
                 ),
                 show=lambda kind, progress: shown(progress, f"negatives {kind}: "),
             )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(interrupted(_last_begun(runs))) from None
     seconds = sum(outcome.seconds for outcome in trained.outcomes.values())
     best, before = 100 * trained.best, 100 * trained.base
     if trained.helps:
@@ -208,12 +205,6 @@ def _with(
     if epochs is None:
         return replace(recipe, plan=plan)
     return replace(recipe, steps=0, plan=replace(plan, epochs=epochs))
-
-
-def _last_begun(runs: list[Path]) -> Path:
-    from pointsman.training.checkpoint import checkpoints
-
-    return next((run for run in reversed(runs) if checkpoints(run)), runs[0])
 
 
 def _said(source: Source) -> list[str]:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pointsman.cli.options import BackboneName, Fresh, Json, RunFolder
+from pointsman.cli.options import (
+    BackboneName,
+    Fresh,
+    Json,
+    Licence,
+    RunFolder,
+    Seed,
+    SpecialistName,
+    SpecialistOut,
+    TrainingLimit,
+)
 from pointsman.cli.output import Output, duration
 from pointsman.cli.places import cache_directory
 from pointsman.cli.training import (
@@ -18,7 +28,8 @@ from pointsman.cli.training import (
     check_free,
     command_words,
     drop_checkpoints,
-    interrupted,
+    encoder_to_train,
+    interruptible,
 )
 
 if TYPE_CHECKING:
@@ -46,9 +57,7 @@ class HeadName(StrEnum):
 
 def grader(
     context: typer.Context,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What it is called.", show_default=False)
-    ],
+    name: SpecialistName,
     data: Annotated[
         Path,
         typer.Option(
@@ -71,10 +80,7 @@ def grader(
             show_default=False,
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="The grader is written to DIR/NAME.", show_default=False),
-    ],
+    out: SpecialistOut,
     dev: Annotated[
         Path | None,
         typer.Option(
@@ -120,11 +126,8 @@ def grader(
         float | None,
         typer.Option(metavar="X", help="At its peak. By default 0.0005.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of all that is random.")] = 0,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="At most N training queries.", show_default=False),
-    ] = None,
+    seed: Seed = 0,
+    limit: TrainingLimit = None,
     labelled: Annotated[
         Path | None,
         typer.Option(
@@ -142,9 +145,7 @@ def grader(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out what has no label in the sheet.")
     ] = False,
-    licence: Annotated[
-        str, typer.Option(metavar="TEXT", help="The data's, for the card.", show_default=False)
-    ] = "",
+    licence: Licence = "",
     backbone: BackboneName = None,
     run: RunFolder = None,
     fresh: Fresh = False,
@@ -169,8 +170,6 @@ def grader(
     check_free(folder)
     grading = Grading(tuple(part.strip() for part in grades.split(",")), _numbers(cuts))
     objective = _objective(occ, rho, smoothing)
-    from pointsman.backbone.encoder import Backbone
-
     output = Output(json)
     with output.working("reading the data", every=LOG_EVERY) as working:
         added = None
@@ -178,8 +177,7 @@ def grader(
             added = read_added(labelled, pool, grading, allow_missing=allow_missing)
         source = read_source(data, grading, dev, soft=soft, limit=limit, seed=seed, added=added)
         working.say("loading the encoder")
-        # On a CPU gradients take longer through the fused attention than through all the rest.
-        base = Backbone.load(backbone, attention="eager")
+        base = encoder_to_train(backbone)
         recipe = Recipe(head=head.value, objective=objective, probing=probing)
         plan = recipe.plan
         recipe = replace(
@@ -195,7 +193,7 @@ def grader(
         if fresh:
             drop_checkpoints(run)
         shown = Shown(working, scale=100)
-        try:
+        with interruptible(run):
             made = make_grader(
                 base,
                 source,
@@ -207,8 +205,6 @@ def grader(
                 alpha=alpha,
                 show=lambda progress: shown(_shares(progress)),
             )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(interrupted(run)) from None
     outcome, before, after = made.trained.outcome, made.before, made.after
     output.show(
         f"{folder}: macro-F1 {100 * after.macro_f1:.1f}, NLL {after.nll:.3f} on dev, after "

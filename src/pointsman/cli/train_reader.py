@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pointsman.cli.options import BackboneName, Fresh, Json, RunFolder
+from pointsman.cli.options import BackboneName, Fresh, Json, RunFolder, SpecialistOut
 from pointsman.cli.output import Output, duration
 from pointsman.cli.places import cache_directory
 from pointsman.cli.training import (
@@ -20,7 +20,7 @@ from pointsman.cli.training import (
     check_free,
     command_words,
     drop_checkpoints,
-    interrupted,
+    interruptible,
 )
 from pointsman.errors import InputError
 
@@ -44,10 +44,7 @@ or by the line `reader: NAME` under `read:` in my-space/pointsman.yaml.
 
 def reader(
     context: typer.Context,
-    out: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="The reader is written to DIR/NAME.", show_default=False),
-    ],
+    out: SpecialistOut,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -180,7 +177,7 @@ def reader(
         run = run or cache_directory() / "runs" / run_name(train_sets, dev_sets, recipe, base)
         if fresh:
             drop_checkpoints(run)
-        try:
+        with interruptible(run):
             trained = make_reader(
                 base,
                 train_sets,
@@ -194,8 +191,6 @@ def reader(
                 teachers=taught_by,
                 show=Shown(working),
             )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(interrupted(run)) from None
     if trained is None:
         return
     best = trained.outcome

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from pointsman.cli.places import can_be_written
 from pointsman.errors import ReadOnlyError
 
 if TYPE_CHECKING:
+    from pointsman.backbone.encoder import Backbone
     from pointsman.training.loop import Progress
 
 # A log of a run of hours wants a line a minute, and one for every evaluation.
@@ -52,21 +54,39 @@ def check_free(folder: Path) -> None:
         raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
 
 
-def drop_checkpoints(run: Path) -> None:
-    """Forget what an earlier run in this folder left."""
+def encoder_to_train(name: str | None) -> Backbone:
+    """The encoder as it trains best.
+
+    On a CPU gradients take longer through the fused attention than through all the rest.
+    """
+    from pointsman.backbone.encoder import Backbone
+
+    return Backbone.load(name, attention="eager")
+
+
+def drop_checkpoints(*runs: Path) -> None:
+    """Forget what earlier runs in these folders left."""
     from pointsman.training.checkpoint import checkpoints
 
-    for checkpoint in checkpoints(run):
-        shutil.rmtree(checkpoint)
+    for run in runs:
+        for checkpoint in checkpoints(run):
+            shutil.rmtree(checkpoint)
 
 
-def interrupted(run: Path) -> str:
-    """What to say after Ctrl-C."""
+@contextmanager
+def interruptible(*runs: Path) -> Iterator[None]:
+    """Ctrl-C says in which of these folders, filled one after the other, the last checkpoint lies."""
     from pointsman.training.checkpoint import checkpoints
 
-    if not checkpoints(run):
-        return "interrupted before there was anything to keep"
-    return f"interrupted; a checkpoint is in {run}, and the same command goes on from there"
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = [run for run in runs if checkpoints(run)]
+        if not kept:
+            raise KeyboardInterrupt("interrupted before there was anything to keep") from None
+        raise KeyboardInterrupt(
+            f"interrupted; a checkpoint is in {kept[-1]}, and the same command goes on from there"
+        ) from None
 
 
 def command_words(arguments: Sequence[str]) -> str:
