@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graded import COLOURS, GREEK, quick_recipe
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.errors import InputError
@@ -17,19 +18,9 @@ from pointsman.experiments.relevance.rows import PICKS, Rows
 from pointsman.experiments.relevance.run import run
 from pointsman.experiments.report import silent
 from pointsman.grade.objective import Objective
-from pointsman.grade.recipe import Recipe
-from pointsman.training.loop import Plan
 from tiny import write_tiny
 
-COLOURS = ["red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "silver"]
-GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
-QUICK = Recipe(
-    hidden=0,
-    rank=4,
-    batch_size=16,
-    max_length=48,
-    plan=Plan(measure="macro_f1", epochs=2, learning_rate=1e-2, evaluations=1),
-)
+QUICK = quick_recipe(epochs=2, measure="macro_f1")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from graded import quick_recipe
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
 from pointsman.data.graded import Grading
@@ -19,20 +20,13 @@ from pointsman.errors import ConfigError, InputError
 from pointsman.grade import make as module
 from pointsman.grade.grader import PairGrader
 from pointsman.grade.make import Made, Measured, crossed, make_grader, run_name
-from pointsman.grade.recipe import Labelled, Recipe
+from pointsman.grade.recipe import Labelled
 from pointsman.grade.scaling import Identity, Temperature
 from pointsman.grade.source import Source, read_source
-from pointsman.training.loop import Plan
 from tiny import write_tiny
 
 GRADING = Grading(("no", "some", "yes"), (2, 2.67))
-QUICK = Recipe(
-    hidden=0,
-    rank=2,
-    batch_size=16,
-    max_length=48,
-    plan=Plan(measure="nll", epochs=1, learning_rate=1e-2, evaluations=1),
-)
+QUICK = quick_recipe(epochs=1, rank=2)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from graded import COLOURS, GREEK, quick_recipe
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, LowRank, new_adapter
 from pointsman.deadline import Deadline
@@ -16,18 +17,15 @@ from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective
 from pointsman.grade.probe import between, probe, scaled
-from pointsman.grade.recipe import Labelled, Recipe, choose_alpha, train_grader
+from pointsman.grade.recipe import Labelled, choose_alpha, train_grader
 from pointsman.grade.scaling import Temperature
 from pointsman.grade.task import GraderTask, Part, grader_of
 from pointsman.protocols import Grader
-from pointsman.training.loop import Plan
 from pointsman.types import Passage
 from tiny import WIDTH, write_tiny
 
 GRADES = ("no", "some", "yes")
 SETTINGS = GraderSettings(GRADES, max_length=48)
-COLOURS = ["red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "silver"]
-GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
 
 @pytest.fixture(scope="module")
@@ -204,13 +202,7 @@ def made(seed: int, n: int = 240) -> Labelled:
     return Labelled(pairs, targets, np.array(labels))
 
 
-QUICK = Recipe(
-    hidden=0,
-    rank=4,
-    batch_size=16,
-    max_length=48,
-    plan=Plan(measure="nll", epochs=4, learning_rate=1e-2, evaluations=1),
-)
+QUICK = quick_recipe(epochs=4)
 
 
 def test_training_learns_and_the_path_leads_there(backbone: Backbone, tmp_path: Path) -> None:
