@@ -23,10 +23,13 @@ from domains import COLOURS
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
 from pointsman.cli.train_grader import HeadName
+from pointsman.data.beir import write_beir
 from pointsman.evaluate.calibration import nll
 from pointsman.grade.grader import PairGrader
 from pointsman.grade.head import HeadKind
 from pointsman.grade.scaling import Identity
+from pointsman.types import Document, Query
+from spaces import write_grader
 
 LETTERS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa")
 FAST = ["--epochs", "3", "--learning-rate", "0.003"]
@@ -171,7 +174,7 @@ def test_all_that_can_be_chosen(words: list[str], tmp_path: Path) -> None:
     assert plain["run"] != made["run"]
     specialist = load_specialist(tmp_path / "graders" / "shop")
     assert specialist.training["recipe"]["probing"] is False
-    assert "fitted to the base's features" not in specialist.card
+    assert "fitted to the features" not in specialist.card
     assert "label smoothing 0.1" in specialist.card
 
 
@@ -189,8 +192,7 @@ def test_all_that_can_be_chosen(words: list[str], tmp_path: Path) -> None:
         (["--alpha", "1.5"], 2, "--alpha"),
         (["--learning-rate", "0"], 4, "learning_rate must be above 0"),
         (["--head", "round"], 2, "'plain', 'cumulative', 'corn'"),
-        (["--data", "pairs.csv"], 3, ".tsv or a .jsonl"),
-        (["--data", "gone.tsv"], 3, "gone.tsv"),
+        (["--data", "pairs.csv"], 2, "is one file, or BEIR directories"),
         (["--cuts", "0,0.5"], 3, "all 240 pairs have the grade 'yes'"),
     ],
 )
@@ -200,11 +202,60 @@ def test_what_cannot_be_asked_for(
     assert said in refusal(words, tmp_path, *more, code=code)
 
 
-@pytest.mark.parametrize("option", ["--grades", "--cuts", "--data", "--out"])
-def test_what_must_be_given(words: list[str], tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--grades", "are needed with a file of scores"),
+        ("--cuts", "are needed with a file of scores"),
+        ("--data", "Missing option '--data'"),
+        ("--out", "Missing option '--out'"),
+    ],
+)
+def test_what_must_be_given(words: list[str], tmp_path: Path, option: str, said: str) -> None:
     place = words.index(option)
-    line = refusal(words[:place] + words[place + 2 :], tmp_path, code=2)
-    assert f"Missing option '{option}'" in line
+    assert said in refusal(words[:place] + words[place + 2 :], tmp_path, code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("pairs.csv", ".tsv or a .jsonl"), ("gone.tsv", "gone")]
+)
+def test_a_file_that_is_none(words: list[str], tmp_path: Path, name: str, said: str) -> None:
+    place = words.index("--data") + 1
+    assert said in refusal([*words[:place], name, *words[place + 1 :]], tmp_path)
+
+
+def test_from_judged_collections(tmp_path: Path, tiny_folder: Path) -> None:
+    """Mined pairs, and an adapter to begin with: a grader's own."""
+    for name in ("one", "two"):
+        documents = [
+            Document(f"d{i}", f"{COLOURS[i % 8]} {COLOURS[i // 13]} {i} here {name}")
+            for i in range(100)
+        ]
+        queries = [
+            Query(f"q{i}", f"what is {COLOURS[i % 8]} {COLOURS[i // 13]} {i} {name}")
+            for i in range(40)
+        ]
+        parts = {"train": range(30), "dev": range(30, 40)}
+        qrels = {part: {f"q{i}": {f"d{i}": 1} for i in numbers} for part, numbers in parts.items()}
+        write_beir(tmp_path / name, documents, queries, qrels)
+    words = ["train", "grader", "mine", "--out", str(tmp_path / "graders")]
+    words += ["--data", str(tmp_path / "one"), "--data", str(tmp_path / "two")]
+    words += ["--backbone", str(tiny_folder)]
+    begun = write_grader(tmp_path / "begun", Backbone.load(tiny_folder, dtype="fp32"))
+    made = train(words, tmp_path, "--start", str(begun))
+    assert made["grades"] == ["irrelevant", "related", "relevant"]
+    specialist = load_specialist(tmp_path / "graders" / "mine", "grader")
+    assert specialist.training["data"]["name"] == "one, two"
+    assert specialist.training["recipe"]["start"] == "begun"
+    assert "It began as the specialist 'begun'" in specialist.card
+    assert set(specialist.adapter.layers) == set(load_specialist(begun).adapter.layers)
+    shutil.rmtree(tmp_path / "graders")
+    line = refusal([*words, "--grades", "a,b"], tmp_path / "other", code=2)
+    assert "pairs from directories have grades of their own" in line
+    assert "goes with a file of graded pairs" in refusal([*words, "--soft"], tmp_path, code=2)
+    assert "gone: not a specialist" in refusal(
+        [*words, "--start", "gone"], tmp_path / "more", code=6
+    )
 
 
 def test_queries_of_dev_among_those_of_training(words: list[str], tmp_path: Path) -> None:

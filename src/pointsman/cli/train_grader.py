@@ -33,6 +33,10 @@ from pointsman.cli.training import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pointsman.backbone.specialist import Specialist
+    from pointsman.data.graded import Grading
     from pointsman.grade.objective import Objective
     from pointsman.grade.source import Source
     from pointsman.training.loop import Progress
@@ -41,6 +45,7 @@ EXAMPLES = """
 Examples:
   pointsman train grader law --data law.tsv --grades no,yes --cuts 1 --out try
   pointsman train grader shop --data a.tsv --grades no,ok --cuts 2.5 --out x
+  pointsman train grader mine --data beir/scifact --data beir/nq --out try
 
 A grader at my-space/specialists/NAME is used by POINTSMAN_GRADE__GRADER=NAME,
 or by the line `grader: NAME` under `grade:` in my-space/pointsman.yaml.
@@ -59,28 +64,28 @@ def grader(
     context: typer.Context,
     name: SpecialistName,
     data: Annotated[
-        Path,
+        list[Path],
         typer.Option(
-            metavar="FILE",
-            help="Graded pairs, .tsv or .jsonl: query, title, text, score.",
+            metavar="PATH",
+            help="Graded pairs, .tsv or .jsonl: query, title, text, score; or BEIR directories.",
             show_default=False,
         ),
     ],
+    out: SpecialistOut,
     grades: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="A,B,…", help="Names of the grades, lowest first.", show_default=False
+            metavar="A,B,…", help="Names of a file's grades, lowest first.", show_default=False
         ),
-    ],
+    ] = None,
     cuts: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="X,…",
             help="The scores at which each grade but the lowest begins.",
             show_default=False,
         ),
-    ],
-    out: SpecialistOut,
+    ] = None,
     dev: Annotated[
         Path | None,
         typer.Option(
@@ -115,16 +120,26 @@ def grader(
     probing: Annotated[
         bool, typer.Option(help="Fit the head to the base's features first.")
     ] = True,
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The specialist that it begins as: a folder, none, or by default the reader that ships.",
+        ),
+    ] = "default",
     alpha: Annotated[
         float,
         typer.Option(metavar="X", min=0, max=1, help="Where from probe (0) to end (1) to stop."),
     ] = 1.0,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="By default 3.", show_default=False)
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="By default 3, from directories 1.", show_default=False
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="X", help="At its peak. By default 0.0005.", show_default=False),
+        typer.Option(metavar="X", help="At its peak. By default the recipe's.", show_default=False),
     ] = None,
     seed: Seed = 0,
     limit: TrainingLimit = None,
@@ -153,35 +168,68 @@ def grader(
 ) -> None:
     """Train a grader, which says how relevant a passage is.
 
+    From pairs that people graded, or from collections judged for retrieval:
+    what a search finds near the answer is related, what it does not, irrelevant.
     Its probabilities are calibrated on the dev pairs. Ctrl-C leaves a
     checkpoint, and the same command goes on from it.
     """
-    from pointsman.data.graded import Grading
+    from pointsman.data.arrays import ArrayCache
+    from pointsman.grade.judged import read_judged
     from pointsman.grade.make import check_name, make_grader, run_name
-    from pointsman.grade.recipe import Recipe
+    from pointsman.grade.recipe import JUDGED, Recipe
     from pointsman.grade.source import read_added, read_source
 
     check_name(name)
+    judged = all(path.is_dir() for path in data)
+    grading = _grading(data, judged, grades, cuts)
+    if judged and (soft or labelled is not None or dev is not None):
+        raise typer.BadParameter(
+            "goes with a file of graded pairs, not with directories",
+            param_hint="--soft, --labelled, --dev",
+        )
     if (labelled is None) != (pool is None):
         raise typer.BadParameter("are given together, or neither", param_hint="--labelled, --pool")
     if allow_missing and labelled is None:
         raise typer.BadParameter("is about a sheet; give --labelled", param_hint="--allow-missing")
     folder = out / name
     check_free(folder)
-    grading = Grading(tuple(part.strip() for part in grades.split(",")), _numbers(cuts))
     objective = _objective(occ, rho, smoothing)
+    begun = _begun(start)
     output = Output(json)
     with output.working("reading the data", every=LOG_EVERY) as working:
-        added = None
-        if labelled is not None and pool is not None:
-            added = read_added(labelled, pool, grading, allow_missing=allow_missing)
-        source = read_source(data, grading, dev, soft=soft, limit=limit, seed=seed, added=added)
+        source = None
+        if grading is not None:
+            added = None
+            if labelled is not None and pool is not None:
+                added = read_added(labelled, pool, grading, allow_missing=allow_missing)
+            source = read_source(
+                data[0], grading, dev, soft=soft, limit=limit, seed=seed, added=added
+            )
         working.say("loading the encoder")
         base = encoder_to_train(backbone)
-        recipe = Recipe(head=head.value, objective=objective, probing=probing)
+        if source is None:
+            source = read_judged(
+                data,
+                base,
+                ArrayCache(cache_directory() / "vectors"),
+                limit=limit,
+                seed=seed,
+                progress=lambda each, done, total: working.say(
+                    f"{each}: encoding documents: {done:,} of {total:,}", now=done == total
+                ),
+            )
+        if begun is not None and begun.base_sha256 != base.identity.sha256:
+            if start != "default":
+                base.check_base(start, begun.base_sha256)
+            begun = None
+        recipe = JUDGED if judged else Recipe()
         plan = recipe.plan
         recipe = replace(
             recipe,
+            head=head.value,
+            objective=objective,
+            probing=probing,
+            start=None if begun is None else begun.name,
             plan=replace(
                 plan,
                 seed=seed,
@@ -203,6 +251,7 @@ def grader(
                 command=command_words(context.obj or ()),
                 licence=licence,
                 alpha=alpha,
+                start=None if begun is None else begun.adapter,
                 show=lambda progress: shown(_shares(progress)),
             )
     outcome, before, after = made.trained.outcome, made.before, made.after
@@ -216,7 +265,7 @@ def grader(
     output.document(
         {
             "grader": str(folder),
-            "grades": list(grading.names),
+            "grades": list(source.grading.names),
             "alpha": made.alpha,
             "calibration": made.scaling.kind,
             "before": asdict(before),
@@ -229,6 +278,37 @@ def grader(
             "run": str(run),
         }
     )
+
+
+def _grading(
+    data: Sequence[Path], judged: bool, grades: str | None, cuts: str | None
+) -> Grading | None:
+    """What a file's scores mean; None for directories, whose grades are given."""
+    from pointsman.data.graded import Grading
+
+    given = grades is not None, cuts is not None
+    if judged:
+        if any(given):
+            raise typer.BadParameter(
+                "are of a file's scores; pairs from directories have grades of their own",
+                param_hint="--grades, --cuts",
+            )
+        return None
+    if len(data) > 1:
+        raise typer.BadParameter("is one file, or BEIR directories", param_hint="--data")
+    if grades is None or cuts is None:
+        raise typer.BadParameter("are needed with a file of scores", param_hint="--grades, --cuts")
+    return Grading(tuple(part.strip() for part in grades.split(",")), _numbers(cuts))
+
+
+def _begun(name: str) -> Specialist | None:
+    """The specialist that training begins as; by default the reader that ships."""
+    from pointsman.backbone.specialist import load_specialist
+    from pointsman.workspace import SHIPPED
+
+    if name == "none":
+        return None
+    return load_specialist(SHIPPED / "reader" if name == "default" else Path(name))
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -106,11 +106,15 @@ def _labelled(data: Mapping[str, Any]) -> list[str]:
 def _practice(training: Mapping[str, Any]) -> list[str]:
     """How it was trained, beyond cross-entropy."""
     recipe, said = training["recipe"], []
+    if recipe.get("start"):
+        said.append(
+            f"It began as the specialist {recipe['start']!r}, whose adapter it went on from."
+        )
     objective = recipe["objective"]
     if recipe["probing"]:
         said.append(
-            "The head was fitted to the base's features before both were fine-tuned; of the way from "
-            f"there to the end these weights stand at {training['alpha']:g}."
+            "The head was fitted to the features as they were before both were fine-tuned; of the way "
+            f"from there to the end these weights stand at {training['alpha']:g}."
         )
     if training["data"]["levels"]:
         said.append("A pair was shared between the two grades that its raw score lies between.")

@@ -63,6 +63,17 @@ class Recipe:
         return replace(self, plan=replace(self.plan, bf16=fast))
 
 
+JUDGED = Recipe(
+    rank=32,
+    alpha_lora=64.0,
+    max_length=256,
+    # Tens of thousands of long pairs: a few thousand pin the head down, and one epoch takes long.
+    probed=6_000,
+    plan=Plan(measure=MEASURE, epochs=1, learning_rate=4e-4, evaluations=2),
+)
+"""For pairs mined from collections that were judged for retrieval."""
+
+
 @dataclass(frozen=True, eq=False)
 class Labelled:
     """Pairs [n], their distributions over grades `targets` [n, G], and their one grade `labels` [n]."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter
 from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.relevance.bed import Bed, Sample
 from pointsman.experiments.report import Show
@@ -39,7 +40,10 @@ class Run:
 
 
 class Graders:
-    """Trains graders when they are first asked for; `folder` keeps them, `cache` what they say."""
+    """Trains graders when they are first asked for; `folder` keeps them, `cache` what they say.
+
+    All begin with the adapter `start`, which the recipe names, or with a fresh one.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Graders:
         folder: Path,
         cache: ArrayCache,
         show: Show,
+        start: LoraAdapter | None = None,
     ) -> None:
         self.bed = bed
         self.backbone = backbone
@@ -56,6 +61,7 @@ class Graders:
         self._folder = folder
         self._cache = cache
         self._show = show
+        self._start = start
         self._samples = {each.name: each for each in (bed.train, *bed.samples())}
         self._bed_digest = _digest(
             [each.texts for each in self._samples.values()], bed.pool_texts, bed.grading
@@ -119,6 +125,7 @@ class Graders:
             recipe,
             self._folder / self._identity(run),
             lambda progress: self._show(label, progress.step, progress.steps),
+            start=self._start,
         )
 
 

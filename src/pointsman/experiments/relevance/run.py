@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter
 from pointsman.data.arrays import ArrayCache
 from pointsman.errors import InputError
 from pointsman.evaluate.classification import bootstrap, macro_f1
@@ -63,6 +64,7 @@ def run(
     folder: Path,
     *,
     recipe: Recipe = RECIPE,
+    start: LoraAdapter | None = None,
     seeds: int = 5,
     limit: int | None = None,
     only: Sequence[str] | None = None,
@@ -72,13 +74,15 @@ def run(
     """All rows on Home Depot's test parts and on another shop, by so many seeds.
 
     `folder` keeps graders and what they say; the same call goes on from there. `limit` bounds the
-    queries of each part, `only` names the rows and leaves out the studies and the pictures, which
+    queries of each part, `start` is the adapter that the recipe's `start` names, `only` names the rows and leaves out the studies and the pictures, which
     are written where `draw` says.
     """
     show = show or silent
     recipe = recipe.on(backbone)
     bed = load(data, lambda queries: backbone.encode(queries, prompt="query"), limit)
-    graders = Graders(bed, backbone, recipe, folder / "runs", ArrayCache(folder / "said"), show)
+    graders = Graders(
+        bed, backbone, recipe, folder / "runs", ArrayCache(folder / "said"), show, start
+    )
     names = [row.name for row in _named(Rows(graders, OCC_CHOICES[0]).all(), only)]
     occ, choices = choose_occ(graders)
     made = Rows(graders, occ)
