@@ -48,7 +48,7 @@ class PipelineSettings:
     mode: Mode = "hybrid"
     candidates: int = 20
     price: float = 0.0
-    relevance_weight: float = 0.5
+    relevance_weight: float = 0.7
     min_relevance: float = 0.0
 
     def __post_init__(self) -> None:
