@@ -82,9 +82,11 @@ def test_what_ships(tmp_path: Path) -> None:
     for said in ("reader", "all-MiniLM-L6-v2", "53aa5117… default", "rank 32", "layers 0–5"):
         assert said in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
-    [it] = json.loads(invoke("specialists", "list", "--json").stdout)
-    assert it["base"]["default"]
-    assert "CC BY-SA 4.0" in it["licences"]
+    grader, reader = json.loads(invoke("specialists", "list", "--json").stdout)
+    assert (grader["name"], reader["name"]) == ("grader", "reader")
+    assert grader["base"]["default"]
+    assert reader["base"]["default"]
+    assert "CC BY-SA 4.0" in reader["licences"]
 
 
 def test_a_broken_one_is_a_row_with_its_fault(shelf: Path) -> None:
@@ -128,7 +130,7 @@ def test_show(shelf: Path) -> None:
     }
     assert told["card"].startswith("# law: a query encoder")
     assert "a span reader" in invoke("specialists", "show", "reader").stdout
-    for name, said in (("lwa", "(these do: reader)"), (shelf, "not a specialist")):
+    for name, said in (("lwa", "(these do: grader, reader)"), (shelf, "not a specialist")):
         failed = invoke("specialists", "show", name)
         assert failed.exit_code == 6
         assert said in failed.stderr
