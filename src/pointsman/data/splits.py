@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from pointsman.errors import InputError
@@ -42,3 +43,18 @@ def without(train: Iterable[T], test: Iterable[str], text: Callable[[T], str]) -
     """The training items whose question, `text(item)`, does not stand in the test part."""
     held_out = frozenset(map(normalise, test))
     return [item for item in train if normalise(text(item)) not in held_out]
+
+
+def hold_out(
+    items: Sequence[T], text: Callable[[T], str], share: float, seed: int, least: int = 0
+) -> tuple[list[T], list[T]]:
+    """The items that stay and those held out: `share` of the questions, `least` of them if half allows.
+
+    Items whose questions, `text(item)`, read alike stay together, or a held-out one would stand on
+    both sides.
+    """
+    texts = list(dict.fromkeys(normalise(text(item)) for item in items))
+    count = min(max(least, round(share * len(texts))), len(texts) // 2)
+    chosen = frozenset(random.Random(seed).sample(texts, count))
+    stay = [item for item in items if normalise(text(item)) not in chosen]
+    return stay, [item for item in items if normalise(text(item)) in chosen]

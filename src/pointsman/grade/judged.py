@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pointsman.collection.judged import Documents, Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.draw import drawn
 from pointsman.data.graded import Grading
-from pointsman.data.splits import normalise, without
+from pointsman.data.splits import hold_out, without
 from pointsman.errors import InputError
 from pointsman.grade.mining import GRADES, found_pairs, joined, mined_pairs
 from pointsman.grade.recipe import Labelled
@@ -66,7 +65,7 @@ def read_judged(
         asked = without(parts["train"], tests, _text)
         watched = without(parts.get("dev", []), tests, _text)
         if not watched:
-            asked, watched = _hold_out(asked, seed)
+            asked, watched = hold_out(asked, _text, _HELD_OUT, seed)
             held_out = True
         asked = [asked[i] for i in drawn(len(asked), limit, seed)]
         watched = [watched[i] for i in drawn(len(watched), _DEV, seed)]
@@ -96,14 +95,6 @@ def _vectors(
     texts = [query.text for query in judged]
     label = f"queries-{collection.name}-{part}"
     return kept_vectors(cache, backbone, label, texts, prompt="query"), documents
-
-
-def _hold_out(judged: Sequence[Judged], seed: int) -> tuple[list[Judged], list[Judged]]:
-    """Train and dev; queries that read alike stay together."""
-    texts = list(dict.fromkeys(normalise(query.text) for query in judged))
-    chosen = frozenset(random.Random(seed).sample(texts, round(_HELD_OUT * len(texts))))
-    train = [query for query in judged if normalise(query.text) not in chosen]
-    return train, [query for query in judged if normalise(query.text) in chosen]
 
 
 def _text(query: Judged) -> str:

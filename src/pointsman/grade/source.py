@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from pointsman.data.draw import drawn
 from pointsman.data.graded import GradedPair, Grading, Pair, read_graded, read_pairs
 from pointsman.data.labels import read_labels
-from pointsman.data.splits import normalise, overlap, refuse_overlap
+from pointsman.data.splits import hold_out, normalise, overlap, refuse_overlap
 from pointsman.errors import InputError
 from pointsman.grade.loss import soft_targets
 from pointsman.grade.mining import joined
@@ -173,17 +172,14 @@ def _levels(
 def _hold_out(
     path: Path, pairs: Sequence[GradedPair], seed: int
 ) -> tuple[list[GradedPair], list[GradedPair]]:
-    """Train and dev. Queries that read alike stay together, or a dev query would stand in train."""
-    texts = _texts(pairs)
-    count = min(max(LEAST_DEV, round(_HELD_OUT * len(texts))), len(texts) // 2)
-    if count < LEAST_DEV:
+    """Train and dev. Raises InputError where dev would be too small."""
+    train, held_out = hold_out(pairs, lambda pair: pair.query, _HELD_OUT, seed, LEAST_DEV)
+    if (count := len(_texts(held_out))) < LEAST_DEV:
         raise InputError(
-            f"{path}: of its {len(texts)} queries no more than {count} can be held out as dev, {_WHY}; "
-            "add queries, or give --dev FILE"
+            f"{path}: of its {len(_texts(pairs))} queries no more than {count} can be held out as dev, "
+            f"{_WHY}; add queries, or give --dev FILE"
         )
-    chosen = frozenset(random.Random(seed).sample(texts, count))
-    train = [pair for pair in pairs if normalise(pair.query) not in chosen]
-    return train, [pair for pair in pairs if normalise(pair.query) in chosen]
+    return train, held_out
 
 
 def _texts(pairs: Iterable[GradedPair]) -> list[str]:

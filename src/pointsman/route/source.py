@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.collection.beir import apart, read_collection
-from pointsman.collection.judged import Judged
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.draw import drawn
-from pointsman.data.splits import normalise
+from pointsman.data.splits import hold_out
 from pointsman.errors import InputError
 from pointsman.route.made import made_queries
 from pointsman.route.recipe import Data, check_queries
@@ -90,7 +88,8 @@ def read_data(
     train, dev = kept["train"], kept.get("dev", [])
     held_out = not dev
     if held_out:
-        train, dev = _hold_out(train, _HELD_OUT_MADE if from_documents else _HELD_OUT, seed)
+        share = _HELD_OUT_MADE if from_documents else _HELD_OUT
+        train, dev = hold_out(train, lambda query: query.text, share, seed, _AT_LEAST)
     train = [train[i] for i in drawn(len(train), limit, seed)]
     if len(train) < batch:
         after = f", after {len(dev)} are held out for dev," if held_out else ""
@@ -101,14 +100,3 @@ def read_data(
     check_queries(train, dev, batch)
     data = Data(collection.documents(backbone, cache, progress), train, dev)
     return Source(collection.name, data, collection.passages, held_out, from_documents, left_out)
-
-
-def _hold_out(
-    judged: Sequence[Judged], share: float, seed: int
-) -> tuple[list[Judged], list[Judged]]:
-    """Train and dev. Queries that read alike stay together, or a dev query would stand in train."""
-    texts = list(dict.fromkeys(normalise(query.text) for query in judged))
-    count = min(max(_AT_LEAST, round(share * len(texts))), len(texts) // 2)
-    chosen = frozenset(random.Random(seed).sample(texts, count))
-    train = [query for query in judged if normalise(query.text) not in chosen]
-    return train, [query for query in judged if normalise(query.text) in chosen]
