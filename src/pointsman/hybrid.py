@@ -40,15 +40,23 @@ class Keywords:
 
         `dense_weights` [n] is the vectors' weight in each query's fusion; None: the usual one.
         """
-        vectors = np.ascontiguousarray(queries, dtype=np.float32)
-        rows, cosines = documents.search(vectors, DEPTH)
         usual = np.full(len(judged), Fusion().dense_weight)
         weights = usual if dense_weights is None else dense_weights
-        fused = []
-        for i, weight in enumerate(weights.tolist()):
-            dense = [(documents.ids[row], cosines[i, j]) for j, row in enumerate(rows[i].tolist())]
-            fused.append(Fusion(dense_weight=weight).fuse(dense, self.ranking(i, documents)))
-        return _scores(judged, fused)
+        return self.fused(documents, judged, by_vectors(documents, queries), weights)
+
+    def fused(
+        self,
+        documents: Documents,
+        judged: Sequence[Judged],
+        dense: Sequence[Ranking],
+        dense_weights: npt.NDArray[np.floating],
+    ) -> npt.NDArray[np.float64]:
+        """nDCG@10 [n] of these rankings fused with others [n], each by its own weight [n]."""
+        found = [
+            Fusion(dense_weight=weight).fuse(dense[i], self.ranking(i, documents))
+            for i, weight in enumerate(dense_weights.tolist())
+        ]
+        return _scores(judged, found)
 
     def alone(self, documents: Documents, judged: Sequence[Judged]) -> npt.NDArray[np.float64]:
         """nDCG@10 [n] of these rankings by themselves."""
@@ -98,9 +106,19 @@ def dev_dense_weight(
     words: Keywords, documents: Documents, dev: Sequence[Judged], queries: FloatArray
 ) -> float:
     """The vectors' weight that dev queries prefer in hybrid search; see `best_dense_weight`."""
+    dense = by_vectors(documents, queries)
     return best_dense_weight(
-        lambda weight: words.hybrid(documents, dev, queries, np.full(len(dev), weight))
+        lambda weight: words.fused(documents, dev, dense, np.full(len(dev), weight))
     )
+
+
+def by_vectors(documents: Documents, queries: FloatArray) -> list[Ranking]:
+    """The nearest documents of each query vector [n, d] by id with their cosines, best first."""
+    rows, cosines = documents.search(np.ascontiguousarray(queries, dtype=np.float32), DEPTH)
+    return [
+        [(documents.ids[row], cosine) for row, cosine in zip(*each, strict=True)]
+        for each in zip(rows.tolist(), cosines.tolist(), strict=True)
+    ]
 
 
 def _scores(judged: Sequence[Judged], rankings: Sequence[Ranking]) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.data.splits import normalise, overlap, refuse_overlap, without
+from pointsman.data.splits import hold_out, normalise, overlap, refuse_overlap, without
 from pointsman.errors import InputError
 
 
@@ -46,3 +46,21 @@ def test_overlap_is_refused_and_can_be_taken_out() -> None:
     kept = without(train, test, str)
     assert kept == ["Where?"]
     refuse_overlap(kept, test)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "A ", "b", "c", "d", "e!", "e"]), max_size=30),
+    st.floats(0, 1),
+    st.integers(0, 5),
+)
+def test_what_is_held_out_stands_on_one_side_and_is_never_more_than_half(
+    questions: list[str], share: float, least: int
+) -> None:
+    stay, held = hold_out(questions, str, share, 3, least)
+    assert sorted(stay + held) == sorted(questions)
+    assert not overlap(stay, held)
+    texts = {normalise(question) for question in questions}
+    assert len(set(map(normalise, held))) == min(
+        max(least, round(share * len(texts))), len(texts) // 2
+    )
+    assert (stay, held) == hold_out(questions, str, share, 3, least)

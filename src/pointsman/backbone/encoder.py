@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence, Sized
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from pointsman.backbone.device import INT8, choose_device, choose_dtype
 from pointsman.backbone.features import REFERENCE, features, mean_states
 from pointsman.backbone.flops import Shape
 from pointsman.backbone.int8 import quantise
+from pointsman.backbone.kept_pairs import KeptPairs
 from pointsman.backbone.layout import Layout, position_limit, read_layout
 from pointsman.backbone.lora import LoraAdapter, read_safetensors
 from pointsman.backbone.pairs import TokenBatch, Window, collate, make_windows
@@ -80,6 +81,7 @@ class Backbone:
         self._bank = AdapterBank(model)
         self._split = SplitModel(model)
         self._references: dict[int, Tensor] = {}
+        self._kept: KeptPairs | None = None
         self._dense = [_dense(folder).to(device) for folder in layout.dense]
         on_cpu = device.type == "cpu"
         self._batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
@@ -291,11 +293,7 @@ class Backbone:
 
     def _check_above(self, adapters: Sequence[str], layers: int) -> None:
         for name in adapters:
-            if self.lowest_layer(name) < layers:
-                raise ConfigError(
-                    f"adapter {name!r} changes layer {self.lowest_layer(name)}, but {layers} "
-                    "lower layers are done; begin with fewer"
-                )
+            _check_above(f"adapter {name!r}", self.lowest_layer(name), layers)
 
     def lowest_layer(self, name: str) -> int:
         """The lowest transformer layer that an adapter changes, counted from 0. Raises ConfigError."""
@@ -405,21 +403,54 @@ class Backbone:
         particular order: `Window.pair` says whose it is.
         """
         names = _one_each(adapter, pairs, "pairs")
+        if self._kept is not None:
+            self._check_above([name for name in dict.fromkeys(names) if name], self._kept.layers)
         windows = self.windows(pairs, max_length, overlap)
         for batch in self._batches([len(window) for window in windows]):
             if deadline is not None:
                 deadline.check("reading")
             chosen = tuple(windows[i] for i in batch)
-            inputs = collate(chosen, self._pad_id)
             through = [names[window.pair] for window in chosen]
             with torch.inference_mode(), self._bank.rows(through):
-                states = self.forward(inputs)
-            yield TokenBatch(chosen, states, inputs["attention_mask"].to(self.device))
+                states, mask = self.pair_states(chosen)
+            yield TokenBatch(chosen, states, mask)
+
+    @contextmanager
+    def keeping_pairs(self, layers: int) -> Iterator[KeptPairs]:
+        """A block in which the first `layers` layers see each pair once, by `tokens` and in training.
+
+        What they gave is kept in memory. Within the block `tokens` and `using` raise ConfigError for
+        an adapter that changes one of these layers.
+        """
+        before, self._kept = (
+            self._kept,
+            KeptPairs(layers, partial(self._lower_pairs, layers=layers)),
+        )
+        try:
+            yield self._kept
+        finally:
+            self._kept = before
+
+    def pair_states(self, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
+        """Last hidden states [n, length, d] of windows through whatever adapter is active, and their mask."""
+        if self._kept is not None:
+            states, mask = self._kept.states(windows)
+            return self.forward_upper(states, mask, self._kept.layers), mask
+        inputs = collate(windows, self._pad_id)
+        return self.forward(inputs), inputs["attention_mask"].to(self.device)
+
+    def _lower_pairs(self, windows: Sequence[Window], layers: int) -> Tensor:
+        inputs = self._moved(collate(windows, self._pad_id))
+        with torch.autocast(self.device.type, enabled=False):
+            return self._split.lower(inputs, layers)
 
     # ---- the forward pass itself, for training
 
     def using(self, adapter: LoraAdapter | None, dropout: float = 0.0) -> Any:
         """A block in which `forward` goes through an adapter that is being trained, with dropout in it."""
+        if self._kept is not None and adapter is not None:
+            lowest = min(map(self._split.layer_of, adapter.layers), default=self._split.layers)
+            _check_above("the adapter", lowest, self._kept.layers)
         return self._bank.training(adapter, dropout)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -454,6 +485,13 @@ class Backbone:
     @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
+
+
+def _check_above(what: str, lowest: int, layers: int) -> None:
+    if lowest < layers:
+        raise ConfigError(
+            f"{what} changes layer {lowest}, but {layers} lower layers are done; begin with fewer"
+        )
 
 
 def _one_each(

@@ -67,6 +67,12 @@ class LoraAdapter:
         """Its matrices as parameters, by the names that `tensors` gives them."""
         return {name: nn.Parameter(value.float()) for name, value in self.tensors().items()}
 
+    def from_layer(self, number: int) -> LoraAdapter:
+        """What it changes of the transformer layers from this number on; all of it for 0."""
+        return LoraAdapter(
+            {name: pair for name, pair in self.layers.items() if _from_layer(name, number)}
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """Every matrix by PEFT's name for it."""
         return {
@@ -115,8 +121,7 @@ def new_adapter(
     for name, linear in linear_layers(base).items():
         if targets is not None and name.rpartition(".")[2] not in targets:
             continue
-        number = re.search(r"(?:^|\.)(\d+)\.", name)
-        if from_layer and (number is None or int(number[1]) < from_layer):
+        if not _from_layer(name, from_layer):
             continue
         bound = 1 / math.sqrt(linear.in_features)
         a = torch.empty(rank, linear.in_features).uniform_(-bound, bound, generator=generator)
@@ -125,6 +130,12 @@ def new_adapter(
         named = "" if targets is None else f" called {' or '.join(sorted(targets))}"
         raise ModelError(f"the base has no linear layer{named} to adapt")
     return LoraAdapter(layers)
+
+
+def _from_layer(name: str, number: int) -> bool:
+    """Whether the linear layer of this name belongs to a transformer layer from this number on."""
+    found = re.search(r"(?:^|\.)(\d+)\.", name)
+    return number == 0 or (found is not None and int(found[1]) >= number)
 
 
 def write_adapter(adapter: LoraAdapter, folder: Path, base_name: str, dtype: torch.dtype) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pointsman.cli.options import BackboneName, Json, Seed
+from pointsman.cli.options import BackboneName, Json, Seed, cut_points
 from pointsman.cli.output import Output, counted
 from pointsman.cli.places import can_be_written
-from pointsman.cli.train_grader import _numbers
 from pointsman.errors import InputError, ReadOnlyError
 
 if TYPE_CHECKING:
@@ -316,7 +315,7 @@ def _grading(specialist: Specialist, grades: tuple[str, ...], cuts: str | None) 
     from pointsman.data.graded import Grading
 
     if cuts is not None:
-        return Grading(grades, _numbers(cuts))
+        return Grading(grades, cut_points(cuts))
     data = specialist.training.get("data", {})
     if not isinstance(data, dict) or not data.get("cuts"):
         raise InputError(

@@ -88,3 +88,13 @@ RunFolder = Annotated[
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Drop the checkpoints of an earlier run.")]
+
+
+def cut_points(text: str) -> tuple[float, ...]:
+    """The numbers of `--cuts`, with commas between them."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} are not numbers with commas between them", param_hint="--cuts"
+        ) from None

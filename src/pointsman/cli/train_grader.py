@@ -19,6 +19,7 @@ from pointsman.cli.options import (
     SpecialistName,
     SpecialistOut,
     TrainingLimit,
+    cut_points,
 )
 from pointsman.cli.output import Output, duration
 from pointsman.cli.places import cache_directory
@@ -298,7 +299,7 @@ def _grading(
         raise typer.BadParameter("is one file, or BEIR directories", param_hint="--data")
     if grades is None or cuts is None:
         raise typer.BadParameter("are needed with a file of scores", param_hint="--grades, --cuts")
-    return Grading(tuple(part.strip() for part in grades.split(",")), _numbers(cuts))
+    return Grading(tuple(part.strip() for part in grades.split(",")), cut_points(cuts))
 
 
 def _begun(name: str) -> Specialist | None:
@@ -309,15 +310,6 @@ def _begun(name: str) -> Specialist | None:
     if name == "none":
         return None
     return load_specialist(SHIPPED / "reader" if name == "default" else Path(name))
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} are not numbers with commas between them", param_hint="--cuts"
-        ) from None
 
 
 def _objective(occ: float | None, rho: float | None, smoothing: float | None) -> Objective:

@@ -20,6 +20,7 @@ from pointsman.grade.features import feature_width, pair_features
 from pointsman.grade.head import GradeHead, HeadKind
 from pointsman.grade.scaling import Identity, Scaling
 from pointsman.grade.scaling import of as scaling_of
+from pointsman.grade.wording import FEATURES, wording
 from pointsman.types import FloatArray, Passage
 
 KIND = "grader"
@@ -31,12 +32,15 @@ PairTexts = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class GraderSettings:
-    """The names of the grades, lowest first; the head's kind; how many tokens are read together."""
+    """The names of the grades, lowest first; the head's kind; how many tokens are read together;
+    whether the head sees the repeated wording too (`pointsman.grade.wording`).
+    """
 
     grades: tuple[str, ...]
     head: HeadKind = "plain"
     max_length: int = 384
     scaling: Scaling = UNSCALED
+    wording: bool = False
 
     @classmethod
     def of(cls, settings: Any) -> GraderSettings:
@@ -60,7 +64,12 @@ class GraderSettings:
             "head": self.head,
             "max_length": self.max_length,
             "scaling": self.scaling.record(),
+            "wording": self.wording,
         }
+
+    def feature_width(self, width: int) -> int:
+        """How many features a pair has on a backbone of width d."""
+        return feature_width(width) + (len(FEATURES) if self.wording else 0)
 
 
 class PairGrader:
@@ -121,7 +130,7 @@ class PairGrader:
         return np.asarray(scaled[chosen], dtype=np.float32)
 
     def features(self, pairs: Sequence[PairTexts], deadline: Deadline | None = None) -> FloatArray:
-        """What the head looks at [n pairs, 4d]; of a passage of several windows the first one's."""
+        """What the head looks at [n pairs, width]; of a passage of several windows the first one's."""
         features, owner = self._window_features(pairs, deadline)
         return features[np.unique(owner, return_index=True)[1]]
 
@@ -129,7 +138,7 @@ class PairGrader:
         self, pairs: Sequence[PairTexts], deadline: Deadline | None
     ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
         """The features of every window, in order, and whose window each is."""
-        width = feature_width(self.backbone.shape.width)
+        width = self.settings.feature_width(self.backbone.shape.width)
         places: list[tuple[int, int]] = []
         rows: list[FloatArray] = []
         for batch in self.backbone.tokens(
@@ -140,14 +149,17 @@ class PairGrader:
             deadline=deadline,
         ):
             with torch.inference_mode():
-                found = pair_features(batch.states, batch.mask, batch.passage_mask())
-            rows.append(found.cpu().numpy())
+                features = pair_features(batch.states, batch.mask, batch.passage_mask())
+            rows.append(features.cpu().numpy())
             places += [(window.pair, _start(window)) for window in batch.windows]
         if not rows:
             return np.zeros((0, width), dtype=np.float32), np.zeros(0, dtype=np.int64)
         order = sorted(range(len(places)), key=places.__getitem__)
         owner = np.array([places[i][0] for i in order], dtype=np.int64)
-        return np.concatenate(rows)[order], owner
+        found = np.concatenate(rows)[order]
+        if self.settings.wording:
+            found = np.concatenate([found, wording(pairs)[owner]], axis=1)
+        return found, owner
 
 
 def _start(window: Window) -> int:

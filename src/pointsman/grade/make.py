@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,18 @@ from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.data.splits import normalise
 from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.calibration import ece, nll, top_label
-from pointsman.evaluate.classification import confusion, macro_f1
 from pointsman.grade.card import grader_card
-from pointsman.grade.grader import KIND, GraderSettings
+from pointsman.grade.grader import KIND
 from pointsman.grade.objective import Objective
-from pointsman.grade.recipe import MEASURE, Labelled, Recipe, Trained, choose_alpha, train_grader
+from pointsman.grade.recipe import (
+    MEASURE,
+    Labelled,
+    Recipe,
+    Trained,
+    choose_alpha,
+    macro_f1_of,
+    train_grader,
+)
 from pointsman.grade.scaling import Scaling, choose
 from pointsman.grade.source import Source
 from pointsman.grade.task import grader_of
@@ -48,8 +55,7 @@ class Measured:
         """Of probabilities [n, G] against grades [n]; the calibration error is of the likeliest grade."""
         # Rows of low precision may pass 1 by a little, which no likelihood may.
         given = np.minimum(np.asarray(probabilities, dtype=np.float64), 1)
-        counts = confusion(labels, given.argmax(axis=1), given.shape[1])
-        return cls(nll(given, labels), float(macro_f1(counts)), ece(*top_label(given, labels)))
+        return cls(nll(given, labels), macro_f1_of(given, labels), ece(*top_label(given, labels)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +88,9 @@ def make_grader(
 
     `alpha` is the point of the path from the probe (0) to the end of fine-tuning (1); None: the one of
     the least negative log-likelihood on the pairs `shifted`, which should be unlike training, or 1
-    without them. Fine-tuning begins with the adapter `start` where one is given. `command` and the data's `licence` go onto the card. Checkpoints lie in `run_folder`,
-    and the same call goes on from them.
+    without them. Fine-tuning begins with the adapter `start` where one is given. `command` and the
+    data's `licence` go onto the card. Checkpoints lie in `run_folder`, and the same call goes on from
+    them.
 
     Raises ConfigError, before anything is trained, for an α that cannot be had and for an objective
     that cannot be computed; what `train_grader` and `save_specialist` raise.
@@ -93,7 +100,7 @@ def make_grader(
     trained = train_grader(
         backbone, source.train, source.dev, grades, recipe, run_folder, show, start=start
     )
-    settings = GraderSettings(grades, recipe.head, recipe.max_length)
+    settings = recipe.settings(grades)
     alphas: Mapping[float, tuple[float, float]] = {}
     if alpha is None and shifted is not None and recipe.probing:
         alphas = choose_alpha(backbone, trained, settings, shifted)
@@ -134,7 +141,7 @@ def make_grader(
         base_name=identity.name,
         adapter=part.adapter,
         head=part.head.tensors,
-        settings=GraderSettings(grades, recipe.head, recipe.max_length, choice.scaling).record(),
+        settings=replace(settings, scaling=choice.scaling).record(),
         training=training,
         numbers=numbers,
         card=grader_card(folder.name, identity.name, training, numbers),

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
-from pointsman.backbone.pairs import Window, collate, passage_mask
+from pointsman.backbone.pairs import Window, passage_mask
 from pointsman.grade.features import pair_features
 from pointsman.grade.grader import GraderSettings, PairGrader, PairTexts
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective
+from pointsman.grade.wording import wording
 
 # Pairs sorted together before they are cut into batches: enough to leave little padding, few
 # enough that a batch is still a random draw.
@@ -39,7 +40,8 @@ class GraderTask:
     """Trains an adapter and a grade head on a backbone (training protocol `Task`).
 
     `targets` [n, G] are the pairs' distributions over grades. Of a passage of several windows the
-    first one is learned from. Batches are lists of places in `pairs`.
+    first one is learned from. Of the adapter what lies below `from_layer` stays as it is. Batches are
+    lists of places in `pairs`.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class GraderTask:
         *,
         batch_size: int = 32,
         dropout: float = 0.0,
+        from_layer: int = 0,
         seed: int = 0,
     ) -> None:
         self.backbone = backbone
         self._start = start
+        self._changed = start.adapter.from_layer(from_layer)
         self._targets = targets
         self._objective = objective
         self._evaluate = evaluate
@@ -66,9 +70,10 @@ class GraderTask:
         self._dropout = dropout
         self._seed = seed
         self._windows = _first_windows(backbone, pairs, settings)
+        self._wording = torch.from_numpy(wording(pairs)) if settings.wording else None
         self._adapter_parameters = {
             name: nn.Parameter(p.detach().to(backbone.device))
-            for name, p in start.adapter.trainable().items()
+            for name, p in self._changed.trainable().items()
         }
         self._head_parameters = {
             name: nn.Parameter(p.detach().float().to(backbone.device))
@@ -88,7 +93,14 @@ class GraderTask:
     def fingerprint(self) -> str:
         """Changes with the data and the settings: a run is not continued on others."""
         digest = hashlib.sha256()
-        settings = (self._batch_size, self._seed, self._dropout, self._objective, self._settings)
+        settings = (
+            self._batch_size,
+            self._seed,
+            self._dropout,
+            self._objective,
+            self._settings,
+            sorted(self._adapter_parameters),
+        )
         digest.update(repr((self.backbone.identity.sha256, settings)).encode())
         for window in self._windows:
             digest.update(window.ids.tobytes())
@@ -112,15 +124,16 @@ class GraderTask:
     def loss(self, batch: Sequence[int]) -> Tensor:
         """The objective of a batch."""
         windows = [self._windows[pair] for pair in batch]
-        inputs = collate(windows, int(self.backbone.tokenizer.pad_token_id or 0))
-        mask = inputs["attention_mask"].to(self.device)
+        with self.backbone.using(self._adapter(self._adapter_parameters), self._dropout):
+            states, mask = self.backbone.pair_states(windows)
         passage = passage_mask(windows, mask.shape[1]).to(self.device)
-        adapter = self._start.adapter.with_tensors(self._adapter_parameters)
-        with self.backbone.using(adapter, self._dropout):
-            states = self.backbone.forward(inputs)
         head = GradeHead(self._start.head.kind, self._head_parameters)
         with torch.autocast(self.device.type, enabled=False):
-            log_p = head.log_probabilities(pair_features(states, mask, passage))
+            features = pair_features(states, mask, passage)
+            if self._wording is not None:
+                repeated = self._wording[list(batch)].to(self.device)
+                features = torch.cat([features, repeated], dim=1)
+            log_p = head.log_probabilities(features)
             return self._objective(log_p, self._targets[list(batch)].to(self.device))
 
     def evaluate(self) -> Mapping[str, float]:
@@ -131,7 +144,12 @@ class GraderTask:
         """The adapter and head with these weights, or with those of this moment."""
         given = {k: v.detach() for k, v in (parameters or self.parameters()).items()}
         head = {k.removeprefix("head."): v for k, v in given.items() if k.startswith("head.")}
-        return Part(self._start.adapter.with_tensors(given), GradeHead(self._start.head.kind, head))
+        return Part(self._adapter(given), GradeHead(self._start.head.kind, head))
+
+    def _adapter(self, tensors: Mapping[str, Tensor]) -> LoraAdapter:
+        """The adapter with these matrices where it is trained."""
+        changed = self._changed.with_tensors(tensors).layers
+        return LoraAdapter({**self._start.adapter.layers, **changed})
 
 
 def grader_of(backbone: Backbone, part: Part, settings: GraderSettings) -> PairGrader:

@@ -15,7 +15,7 @@ from pointsman.backbone.lora import LoraAdapter
 from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.relevance.bed import Bed, Sample
 from pointsman.experiments.report import Show
-from pointsman.grade.grader import GraderSettings, PairGrader, PairTexts
+from pointsman.grade.grader import PairGrader, PairTexts
 from pointsman.grade.head import HeadKind
 from pointsman.grade.objective import Objective
 from pointsman.grade.recipe import Recipe, Trained, train_grader
@@ -35,6 +35,7 @@ class Run:
     probing: bool = False
     head: HeadKind = "plain"
     soft: bool = False
+    wording: bool = False
     picked: tuple[int, ...] = ()
     seed: int = 0
 
@@ -101,28 +102,31 @@ class Graders:
         return _digest(run, self._recipe, backbone, self._bed_digest)
 
     def _grader(self, run: Run, alpha: float) -> PairGrader:
-        settings = GraderSettings(self.bed.grading.names, run.head, self._recipe.max_length)
+        settings = self._recipe_of(run).settings(self.bed.grading.names)
         return grader_of(self.backbone, self._trained(run).at(alpha), settings)
+
+    def _recipe_of(self, run: Run) -> Recipe:
+        return replace(
+            self._recipe,
+            head=run.head,
+            objective=run.objective,
+            probing=run.probing,
+            wording=run.wording,
+            plan=replace(self._recipe.plan, seed=run.seed),
+        )
 
     def _train(self, run: Run) -> Trained:
         grades = self.bed.grading.names
         labelled = self.bed.train
         if run.picked:
             labelled = labelled.joined(self.bed.picked(np.array(run.picked)))
-        recipe = replace(
-            self._recipe,
-            head=run.head,
-            objective=run.objective,
-            probing=run.probing,
-            plan=replace(self._recipe.plan, seed=run.seed),
-        )
         label = f"training on {len(labelled):,} pairs, seed {run.seed}"
         return train_grader(
             self.backbone,
             labelled.labelled(len(grades), run.soft),
             self.bed.id_dev.labelled(len(grades)),
             grades,
-            recipe,
+            self._recipe_of(run),
             self._folder / self._identity(run),
             lambda progress: self._show(label, progress.step, progress.steps),
             start=self._start,

@@ -74,8 +74,8 @@ def run(
     """All rows on Home Depot's test parts and on another shop, by so many seeds.
 
     `folder` keeps graders and what they say; the same call goes on from there. `limit` bounds the
-    queries of each part, `start` is the adapter that the recipe's `start` names, `only` names the rows and leaves out the studies and the pictures, which
-    are written where `draw` says.
+    queries of each part, `start` is the adapter that the recipe's `start` names, `only` names the rows
+    and leaves out the studies and the pictures, which are written where `draw` says.
     """
     show = show or silent
     recipe = recipe.on(backbone)

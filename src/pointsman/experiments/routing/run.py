@@ -190,12 +190,13 @@ def _fused(bed: Bed, fusion: Mapping[str, float], router: MixtureRouter) -> list
     found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     for name, view in bed.test.items():
         words = bed.words(view)
-        weights = USUAL + dense_shift(router.weights(router.scores(view.features)), own)
+        shares = router.weights(router.scores(view.features))
+        weights, routed = USUAL + dense_shift(shares, own), view.mixed(shares)
         of_set = np.full(len(view.judged), fusion.get(name, USUAL))
         for row, queries, each in (
-            (f"{_CAREFUL}", view.routed(router), np.full(len(weights), USUAL)),
+            (_CAREFUL, routed, np.full(len(weights), USUAL)),
             ("base, fusion routed", view.base, weights),
-            (f"{_CAREFUL}, fusion routed", view.routed(router), weights),
+            (f"{_CAREFUL}, fusion routed", routed, weights),
             ("base, its domain's fusion", view.base, of_set),
             ("DatasetOracle, its domain's fusion", oracle(view), of_set),
         ):
