@@ -10,9 +10,10 @@ import pytest
 from graded import COLOURS, GREEK, quick_recipe
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
+from pointsman.data.testbed import HOMEDEPOT
 from pointsman.errors import InputError
 from pointsman.experiments.relevance.bed import Sample, held_out_topics, load
-from pointsman.experiments.relevance.graders import Graders, Run
+from pointsman.experiments.relevance.graders import Graders, Run, summed
 from pointsman.experiments.relevance.measures import measured, within_queries
 from pointsman.experiments.relevance.rows import PICKS, Rows
 from pointsman.experiments.relevance.run import run
@@ -74,10 +75,17 @@ def test_measures_by_hand() -> None:
         np.array([1.0, 3.0, 2.0, 2.0]),
     )
     p = np.array([[0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0, 1, 0], [1, 0, 0]], dtype=np.float32)
-    found = measured(sample, p)
+    dev = np.eye(3, dtype=np.float32), np.arange(3)
+    found = measured(sample, p, dev)
     # Right on b and c; F1 0 of grade 0 (one labelled, one predicted), 2/3 of 1, 2/3 of 2.
     assert found["accuracy"] == 0.5
     assert found["macro-F1"] == pytest.approx(4 / 9)
+    # Dev is right as it is and moves no threshold; one that favours grade 1 makes c and d right too.
+    assert found["by thresholds"] == found["macro-F1"]
+    unsure = np.array([[0.6, 0.4, 0], [0.8, 0.2, 0], [0, 0, 1]], dtype=np.float32)
+    favoured = measured(sample, unsure[[1, 2, 0, 0]], (unsure, np.array([1, 0, 2])))
+    assert favoured["macro-F1"] == pytest.approx(1 / 2)
+    assert favoured["by thresholds"] == 1
     # Only q says something about order: its grade 2 comes second.
     assert found["nDCG@10"] == pytest.approx(1 / np.log2(3))
     assert within_queries(sample, [0, 1, 0, 1]) == 1.0
@@ -130,28 +138,37 @@ def test_the_whole_experiment_and_going_on_with_it(
 ) -> None:
     draw = tmp_path / "pictures" / "tiny"
     draw.parent.mkdir()
-    report = run(shop, backbone, tmp_path, recipe=QUICK, seeds=2, draw=draw)
+    report = run(shop, backbone, tmp_path, recipe=QUICK, seeds=1, draw=draw)
     assert {path.name for path in draw.parent.iterdir()} == {
-        f"tiny-{name}.svg" for name in ("reliability", "entropy", "path")
+        f"tiny-{name}.svg" for name in ("reliability", "entropy", "path", "budgets")
     }
     tables = {table.title: table for table in report.tables}
-    known = tables["Known topics (id_test), 2 seeds"]
+    known = tables["Known topics (id_test), 1 seed"]
     scores = {str(row[0]): row for row in known.rows}
     # One grade for all would be 1/6.
     plain, bound = scores["plain fine-tuning"], scores["the whole pool labelled"]
     assert float(bound[3]) > 0.4  # type: ignore[arg-type]
     assert (plain[2], scores["+ random"][2], bound[2]) == (0, 12, 120)
-    assert {"ours", "DaRL: OCC, LPFT, DASA by both", "+ DASA by kNN"} <= scores.keys()
+    assert {
+        "ours: + wording, coverage, self-training",
+        "DaRL: OCC, LPFT, DASA by both",
+        "+ DASA by kNN",
+    } <= scores.keys()
     assert len(tables["From the probe (α = 0) to the fine-tuned grader (1)"].rows) == 9
-    differences = tables["Unknown topics (ood_test): differences of macro-F1"]
+    differences = tables["Unknown topics (ood_test): differences of macro-F1 by thresholds"]
     assert len(differences.rows) == len(known.rows)
+    bought = {(row[0], row[1]) for row in tables["Labels and what they buy"].rows}
+    assert {("none", 0), ("random", 6), ("coverage", 24), ("all", 120)} <= bought
+    shares = tables["How many of the labels are out of distribution"].rows
+    assert [row[1] for row in shares] == [12, 12, 12]
+    assert float(shares[0][0]) < float(shares[-1][0])  # type: ignore[arg-type]
 
     shown: list[str] = []
     again = run(
-        shop, backbone, tmp_path, recipe=QUICK, seeds=2, show=lambda what, *_: shown.append(what)
+        shop, backbone, tmp_path, recipe=QUICK, seeds=1, show=lambda what, *_: shown.append(what)
     )
     assert [table.rows for table in again.tables] == [table.rows for table in report.tables]
-    assert not any("training" in what for what in shown)
+    assert not any("training on" in what for what in shown)
 
 
 def test_a_row_that_there_is_not(shop: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -162,3 +179,30 @@ def test_a_row_that_there_is_not(shop: Path, backbone: Backbone, tmp_path: Path)
 def test_another_place_is_named(tmp_path: Path, backbone: Backbone) -> None:
     with pytest.raises(InputError, match=r"homedepot"):
         run(tmp_path, backbone, tmp_path, recipe=QUICK, seeds=1)
+
+
+def test_seven_grades_are_summed_to_three() -> None:
+    fine = np.arange(7, dtype=np.float32)[None] / 21
+    # Irrelevant is below 2, strong from 2.67 on.
+    np.testing.assert_allclose(
+        summed(fine, HOMEDEPOT), [[(0 + 1 + 2) / 21, (3 + 4) / 21, (5 + 6) / 21]], rtol=1e-6
+    )
+    sample = Sample(
+        "scores", (("q", "a"),) * 4, np.zeros(4, np.int64), np.array([1.0, 2.5, 2.67, 3.0])
+    )
+    assert sample.fine().labels.tolist() == [0, 4, 5, 6]
+
+
+def test_what_a_grader_is_taught_it_said_itself(
+    shop: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    bed = load(shop, lambda queries: backbone.encode(queries, prompt="query"))
+    graders = Graders(
+        bed, backbone, QUICK, tmp_path / "runs", ArrayCache(tmp_path / "said"), silent
+    )
+    run = Run(picked=(0, 1), taught=(2, 5))
+    labelled = graders._labelled(run)
+    assert labelled.pairs[-2:] == [bed.pool_texts[2], bed.pool_texts[5]]
+    said = graders.of_pool(Run(picked=(0, 1)))
+    np.testing.assert_array_equal(labelled.targets[-2:].numpy(), said[[2, 5]])
+    assert bed.pool.spent == 2

@@ -65,9 +65,13 @@ class Recipe:
         )
 
     def on(self, backbone: Backbone) -> Recipe:
-        """The same recipe as this machine trains it best: bf16 where the processor multiplies it."""
+        """The same recipe as this machine trains it best: bf16 where the processor multiplies it.
+
+        In a base of few layers no more than the lower half stays as it is.
+        """
         fast = backbone.device.type == "cuda" or cpu_has_bf16()
-        return replace(self, plan=replace(self.plan, bf16=fast))
+        lowest = min(self.from_layer, backbone.shape.layers // 2)
+        return replace(self, from_layer=lowest, plan=replace(self.plan, bf16=fast))
 
 
 JUDGED = Recipe(
@@ -88,6 +92,14 @@ class Labelled:
     pairs: Sequence[PairTexts]
     targets: Tensor
     labels: npt.NDArray[np.int64]
+
+    def joined(self, other: Labelled) -> Labelled:
+        """Both, one after the other."""
+        return Labelled(
+            [*self.pairs, *other.pairs],
+            torch.cat([self.targets, other.targets]),
+            np.concatenate([self.labels, other.labels]),
+        )
 
     def check(self, what: str, grades: int) -> None:
         """Raises InputError where there is nothing, or one grade alone, to learn or to choose by."""

@@ -23,6 +23,11 @@ from pointsman.types import FloatArray
 LEVELS = (1.5, 2.33, 3.0)
 """Where Home Depot's three grades stand on its raters' scale, for targets shared between two grades."""
 
+POINTS = (1.0, 1.33, 1.67, 2.0, 2.33, 2.67, 3.0)
+"""The scale of three raters' means, as grades of their own; means that lie elsewhere, of more raters,
+count as the lower of the nearest."""
+POINT_NAMES = tuple(map(str, POINTS))
+
 # Topics of the training queries, and the share of queries whose topics are held out.
 _TOPICS, _HELD_OUT = 25, 0.12
 
@@ -66,6 +71,12 @@ class Sample:
             np.concatenate([self.scores, other.scores]),
         )
 
+    def fine(self) -> Labelled:
+        """The same in all grades of the raters' scale, as what a grader is trained on."""
+        labels = np.abs(self.scores[:, None] - POINTS).argmin(axis=1)
+        targets = torch.nn.functional.one_hot(torch.from_numpy(labels), len(POINTS)).float()
+        return Labelled(self.texts, targets, labels)
+
     def labelled(self, grades: int, soft: bool = False) -> Labelled:
         """As what a grader is trained on; `soft` shares a pair between the grades that its raters'
         mean lies between.
@@ -97,7 +108,11 @@ class Bed:
 
     def picked(self, places: npt.NDArray[np.int64]) -> Sample:
         """Pairs of the pool with their labels, which are paid for."""
-        return Sample.of("picked", self.pool.look_up(places), self.grading)
+        pairs = self.pool.look_up(places)
+        # All of one grade, as few pairs may be, they join others.
+        labels = np.array([self.grading.grade(pair.score) for pair in pairs], dtype=np.int64)
+        texts = tuple((pair.query, pair.content) for pair in pairs)
+        return Sample("picked", texts, labels, np.array([pair.score for pair in pairs]))
 
     def samples(self) -> tuple[Sample, ...]:
         """What rows are scored on."""

@@ -9,16 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter
 from pointsman.data.arrays import ArrayCache
-from pointsman.experiments.relevance.bed import Bed, Sample
+from pointsman.data.graded import Grading
+from pointsman.experiments.relevance.bed import POINT_NAMES, POINTS, Bed, Sample
 from pointsman.experiments.report import Show
 from pointsman.grade.grader import PairGrader, PairTexts
 from pointsman.grade.head import HeadKind
 from pointsman.grade.objective import Objective
-from pointsman.grade.recipe import Recipe, Trained, train_grader
+from pointsman.grade.recipe import Labelled, Recipe, Trained, train_grader
 from pointsman.grade.task import grader_of
 from pointsman.types import FloatArray
 
@@ -28,23 +29,25 @@ POOL, TRAIN = "pool", "train"
 @dataclass(frozen=True, slots=True)
 class Run:
     """What tells one grader from another. `soft`: targets are shared between neighbouring grades;
-    `picked`: places of the pool whose labels were paid for.
+    `fine`: all grades of the raters' scale are learned, and summed to the bed's; `picked`: places of
+    the pool whose labels were paid for; `taught`: places that the same grader without them labels
+    with its probabilities; `epochs`: None for the recipe's.
     """
 
     objective: Objective = field(default_factory=Objective)
     probing: bool = False
     head: HeadKind = "plain"
     soft: bool = False
+    fine: bool = False
     wording: bool = False
     picked: tuple[int, ...] = ()
+    taught: tuple[int, ...] = ()
+    epochs: int | None = None
     seed: int = 0
 
 
 class Graders:
-    """Trains graders when they are first asked for; `folder` keeps them, `cache` what they say.
-
-    All begin with the adapter `start`, which the recipe names, or with a fresh one.
-    """
+    """Trains graders when they are first asked for; `folder` keeps them, `cache` what they say."""
 
     def __init__(
         self,
@@ -54,15 +57,13 @@ class Graders:
         folder: Path,
         cache: ArrayCache,
         show: Show,
-        start: LoraAdapter | None = None,
     ) -> None:
         self.bed = bed
         self.backbone = backbone
-        self._recipe = recipe
+        self.recipe = recipe
         self._folder = folder
         self._cache = cache
         self._show = show
-        self._start = start
         self._samples = {each.name: each for each in (bed.train, *bed.samples())}
         self._bed_digest = _digest(
             [each.texts for each in self._samples.values()], bed.pool_texts, bed.grading
@@ -92,45 +93,72 @@ class Graders:
 
     def _said(self, run: Run, name: str, texts: Sequence[PairTexts], alpha: float) -> FloatArray:
         label = f"{name}-{alpha:g}".replace(" ", "-")
-        return self._kept(run, label, lambda: self._grader(run, alpha).probabilities(texts))
+
+        def say() -> FloatArray:
+            found = self._grader(run, alpha).probabilities(texts)
+            return summed(found, self.bed.grading) if run.fine else found
+
+        return self._kept(run, label, say)
 
     def _kept(self, run: Run, label: str, make: Callable[[], FloatArray]) -> FloatArray:
         return self._cache.get(f"relevance-{label}", self._identity(run), make)
 
     def _identity(self, run: Run) -> str:
         backbone = self.backbone.identity.sha256, str(self.backbone.dtype)
-        return _digest(run, self._recipe, backbone, self._bed_digest)
+        return _digest(run, self.recipe, backbone, self._bed_digest)
 
     def _grader(self, run: Run, alpha: float) -> PairGrader:
-        settings = self._recipe_of(run).settings(self.bed.grading.names)
+        settings = self._recipe_of(run).settings(self._names(run))
         return grader_of(self.backbone, self._trained(run).at(alpha), settings)
 
     def _recipe_of(self, run: Run) -> Recipe:
         return replace(
-            self._recipe,
+            self.recipe,
             head=run.head,
             objective=run.objective,
             probing=run.probing,
             wording=run.wording,
-            plan=replace(self._recipe.plan, seed=run.seed),
+            plan=replace(
+                self.recipe.plan, seed=run.seed, epochs=run.epochs or self.recipe.plan.epochs
+            ),
         )
 
     def _train(self, run: Run) -> Trained:
-        grades = self.bed.grading.names
-        labelled = self.bed.train
-        if run.picked:
-            labelled = labelled.joined(self.bed.picked(np.array(run.picked)))
-        label = f"training on {len(labelled):,} pairs, seed {run.seed}"
+        labelled = self._labelled(run)
+        label = f"training on {len(labelled.pairs):,} pairs, seed {run.seed}"
         return train_grader(
             self.backbone,
-            labelled.labelled(len(grades), run.soft),
-            self.bed.id_dev.labelled(len(grades)),
-            grades,
+            labelled,
+            self.bed.id_dev.fine() if run.fine else self._hard(self.bed.id_dev),
+            self._names(run),
             self._recipe_of(run),
             self._folder / self._identity(run),
             lambda progress: self._show(label, progress.step, progress.steps),
-            start=self._start,
         )
+
+    def _labelled(self, run: Run) -> Labelled:
+        people = self.bed.train
+        if run.picked:
+            people = people.joined(self.bed.picked(np.array(run.picked)))
+        labelled = people.fine() if run.fine else self._hard(people, run.soft)
+        if not run.taught:
+            return labelled
+        places = list(run.taught)
+        said = self.of_pool(replace(run, taught=()))[places]
+        texts = [self.bed.pool_texts[i] for i in places]
+        return labelled.joined(Labelled(texts, torch.from_numpy(said), said.argmax(axis=1)))
+
+    def _hard(self, sample: Sample, soft: bool = False) -> Labelled:
+        return sample.labelled(len(self.bed.grading.names), soft)
+
+    def _names(self, run: Run) -> tuple[str, ...]:
+        return POINT_NAMES if run.fine else self.bed.grading.names
+
+
+def summed(fine: FloatArray, grading: Grading) -> FloatArray:
+    """Probabilities [n, POINTS] summed to those of the grades that the points belong to [n, G]."""
+    grades = np.array([grading.grade(point) for point in POINTS])
+    return np.stack([fine[:, grades == g].sum(axis=1) for g in range(len(grading.names))], axis=1)
 
 
 def _digest(*values: object) -> str:

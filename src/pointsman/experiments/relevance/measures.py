@@ -5,22 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.evaluate.calibration import brier, ece, nll, top_label
 from pointsman.evaluate.classification import accuracy, confusion, macro_f1, quadratic_kappa
 from pointsman.evaluate.retrieval import evaluate_run
 from pointsman.experiments.relevance.bed import Sample
+from pointsman.grade.decision import Decision
 from pointsman.types import FloatArray
 
-MEASURES = ("macro-F1", "accuracy", "kappa", "nDCG@10", "ECE", "Brier", "NLL")
+MEASURES = ("macro-F1", "by thresholds", "accuracy", "kappa", "nDCG@10", "ECE", "Brier", "NLL")
+
+Grades = npt.NDArray[np.int64]
+Dev = tuple[FloatArray, Grades]
+"""What a grader says of dev [m, G], and dev's grades [m]."""
 
 
-def measured(sample: Sample, probabilities: FloatArray) -> dict[str, float]:
-    """MEASURES of probabilities [n, G]. nDCG ranks each query's own pairs by expected relevance."""
+def named_grades(probabilities: FloatArray, dev: Dev) -> Grades:
+    """The grades [n] that are named for probabilities [n, G] by the thresholds that dev prefers."""
+    return Decision.fit(*dev).grades(probabilities)
+
+
+def measured(sample: Sample, probabilities: FloatArray, dev: Dev) -> dict[str, float]:
+    """MEASURES of probabilities [n, G]: macro-F1 of the likeliest grade, and of the grade that dev's
+    thresholds name. nDCG ranks each query's own pairs by expected relevance.
+    """
     grades = probabilities.shape[1]
     counts = confusion(sample.labels, probabilities.argmax(axis=1), grades)
+    named = confusion(sample.labels, named_grades(probabilities, dev), grades)
     return {
         "macro-F1": float(macro_f1(counts)),
+        "by thresholds": float(macro_f1(named)),
         "accuracy": float(accuracy(counts)),
         "kappa": float(quadratic_kappa(counts)),
         "nDCG@10": within_queries(sample, probabilities @ np.arange(grades)),

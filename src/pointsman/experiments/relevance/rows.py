@@ -55,6 +55,7 @@ class Rows:
         whole = len(self.graders.bed.pool)
         return [
             Row("plain fine-tuning", "plain", lambda seed: self.said(Run(seed=seed))),
+            Row("two epochs", "control", lambda seed: self.said(Run(epochs=2, seed=seed))),
             Row("label smoothing", "control", lambda seed: self.said(Run(smoothed, seed=seed))),
             Row("temperature scaling", "control", lambda seed: self.cooled(Run(seed=seed))),
             Row("OCC", "paper", lambda seed: self.said(Run(self.occ, seed=seed))),
@@ -66,7 +67,9 @@ class Rows:
             Row("LPFT, α by held-out topics", "paper", lambda seed: self.lpft(_probing(seed))),
             *(self._picking(name, kind) for name, kind in PICKS.items()),
             Row("DaRL: OCC, LPFT, DASA by both", "paper", self.darl, self.budget),
-            Row("ours", "ours", self.ours, self.budget),
+            Row("+ wording", "ours", lambda seed: self.calibrated(Run(wording=True, seed=seed))),
+            Row("+ wording, self-training", "ours", lambda seed: self.ours(seed, None)),
+            Row("ours: + wording, coverage, self-training", "ours", self.ours, self.budget),
             Row(
                 "the whole pool labelled",
                 "bound",
@@ -110,10 +113,12 @@ class Rows:
         run = replace(self._with(Run(seed=seed), "DASA by both"), objective=self.occ, probing=True)
         return self.lpft(run)
 
-    def ours(self, seed: int) -> Predictor:
-        """Ordered grades from soft labels, coverage of what is out of distribution, calibrated."""
-        run = replace(self._with(Run(seed=seed), "coverage"), probing=True, head="corn", soft=True)
-        return self.calibrated(run, self.best_alpha(run))
+    def ours(self, seed: int, way: str | None = "coverage") -> Predictor:
+        """The wording beside the states; what is not paid for is taught by the grader itself."""
+        picked = self.picked(seed, way) if way else ()
+        rest = frozenset(range(len(self.graders.bed.pool))) - frozenset(picked)
+        run = Run(wording=True, picked=picked, taught=tuple(sorted(rest)), seed=seed)
+        return self.calibrated(run)
 
     def _picking(self, name: str, kind: str) -> Row:
         return Row(
@@ -127,7 +132,13 @@ class Rows:
         """The run with pairs of the pool that the plain grader of its seed picked."""
         return replace(run, picked=self.picked(run.seed, name))
 
-    def picked(self, seed: int, name: str, budget: int | None = None) -> tuple[int, ...]:
+    def picked(
+        self,
+        seed: int,
+        name: str,
+        budget: int | None = None,
+        quantiles: tuple[float, float] = QUANTILES,
+    ) -> tuple[int, ...]:
         """The places of the pool that a way of picking takes, by the plain grader of a seed."""
         strategy, distances, per_query = _WAYS[name]
         plain, bed = Run(seed=seed), self.graders.bed
@@ -139,7 +150,7 @@ class Rows:
         pool = Pool(
             size=len(bed.pool),
             distances=[of_pool for _, of_pool in measured],
-            windows=[window(of_train, *QUANTILES) for of_train, _ in measured],
+            windows=[window(of_train, *quantiles) for of_train, _ in measured],
             probabilities=self.graders.of_pool(plain) if strategy == "entropy" else None,
             features=features,
             train=train,
