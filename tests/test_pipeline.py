@@ -30,7 +30,7 @@ from pointsman.retriever import MAX_QUESTION, Retriever, check_question
 from pointsman.route.plain import BaseRouter
 from pointsman.select.plain import TopK
 from pointsman.trace import Cost
-from pointsman.types import Allocation, Answer, FloatArray, Passage, Routing
+from pointsman.types import Allocation, Answer, FloatArray, Graded, Passage, Routing
 from pointsman.workspace import Workspace
 from spaces import (
     CORPUS,
@@ -457,7 +457,10 @@ class ByWord:
     def __init__(self, word: str) -> None:
         self._word = word
 
-    def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray:
+    def grade(self, questions: Sequence[str], passages: Any, deadline: Any = None) -> list[Graded]:
+        return [Graded(self.of(row), gflops=len(row)) for row in passages]
+
+    def of(self, passages: Sequence[Passage]) -> FloatArray:
         rows = [
             (0.0, 0.2, 0.8)
             if self._word in passage.text
@@ -523,14 +526,18 @@ def test_what_is_not_relevant_enough_is_not_read(build: Callable[..., Pipeline])
     assert grade.options == retrieve.options  # the others are still to be seen
     assert (grade.choice, select.options, select.choice) == (("eel",),) * 3
     assert grade.note == "irrelevant, weak, strong; 1 of 6 reach 0.9"
+    assert grade.cost.gflops == 6
     assert select.note == "1 of 1"
     assert answer.text == "one"
 
 
 def test_where_nothing_is_relevant_nobody_is_asked(build: Callable[..., Pipeline]) -> None:
     class ByQuestion(ByWord):
-        def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray:
-            return ByWord(question).grade(question, passages)
+        def grade(
+            self, questions: Sequence[str], passages: Any, deadline: Any = None
+        ) -> list[Graded]:
+            pairs = zip(questions, passages, strict=True)
+            return [Graded(ByWord(question).of(row)) for question, row in pairs]
 
     agent = Recorder("one")
     settings = PipelineSettings(min_relevance=0.5)
@@ -695,7 +702,7 @@ def test_cancelled_in_the_middle(build: Callable[..., Pipeline], part: str, doin
             return super().route(queries)
 
     class Slowly(Ungraded):
-        def grade(self, *given: Any) -> FloatArray:
+        def grade(self, *given: Any) -> list[Graded]:
             deadline.cancel()
             return super().grade(*given)
 

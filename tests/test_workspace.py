@@ -588,7 +588,7 @@ def test_a_grader_says_what_is_read(space: Workspace, backbone: Backbone, notes:
     graded = open_space(space.path, backbone)
     passages = [hit.passage for hit in graded.search(QUESTION)]
     grader = PairGrader.load(backbone, folder)
-    relevance = expected_relevance(grader.grade(QUESTION, passages))
+    relevance = expected_relevance(grader.grade([QUESTION], [passages])[0].probabilities)
     by_id = {passage.id: float(value) for passage, value in zip(passages, relevance, strict=True)}
     expected = sorted(by_id, key=by_id.__getitem__, reverse=True)
     assert expected != [passage.id for passage in passages]  # or nothing would be shown

@@ -28,7 +28,7 @@ from pointsman.retriever import MODES as MODES
 from pointsman.retriever import Mode as Mode
 from pointsman.retriever import Retriever, check_mode, check_question
 from pointsman.trace import Cost, Step, Trace, shorten
-from pointsman.types import Answer, FloatArray, Hit, Passage, Routing, Where
+from pointsman.types import Answer, FloatArray, Graded, Hit, Passage, Routing, Where
 
 # So many questions share one encode, one search and one read; more are taken in turns, so that
 # memory does not grow with their number.
@@ -151,10 +151,10 @@ class Pipeline:
         clock.lap("routing")
         hits = retriever.search(queries, routing, self.settings.candidates, where, deadline)
         clock.lap("searching")
-        graded = [
-            self._grade(question, row, deadline)
-            for question, row in zip(questions, hits, strict=True)
-        ]
+        said = self.grader.grade(
+            questions, [[hit.passage for hit in row] for row in hits], deadline
+        )
+        graded = [self._ranked(row, each) for row, each in zip(hits, said, strict=True)]
         clock.lap("grading")
         contexts = [
             each.picked(self.selector.select(question, each.passages, each.relevance))
@@ -222,11 +222,9 @@ class Pipeline:
             note += f", vectors count {shift:+g}" if shift else ""
         return note
 
-    def _grade(self, question: str, hits: Sequence[Hit], deadline: Deadline | None) -> _Graded:
+    def _ranked(self, hits: Sequence[Hit], graded: Graded) -> _Ranked:
         """One question's candidates, best first, and how many of them are relevant enough."""
-        if deadline is not None:
-            deadline.check("grading")
-        relevance = expected_relevance(self.grader.grade(question, [hit.passage for hit in hits]))
+        relevance = expected_relevance(graded.probabilities)
         if len(self.grader.grades) > 1:
             scores = [hit.score for hit in hits]
             order = best_first(relevance, scores, self.settings.relevance_weight)
@@ -234,10 +232,11 @@ class Pipeline:
             order = np.arange(len(hits))
         # Compared as it is kept: 0.9 in float32 is less than 0.9.
         kept = order[relevance[order] >= np.float32(self.settings.min_relevance)]
-        return _Graded(
+        return _Ranked(
             tuple((hits[i].passage, float(relevance[i])) for i in order),
             tuple(hits[i].passage for i in kept),
             relevance[kept],
+            graded.gflops,
         )
 
     def _answer(
@@ -264,7 +263,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Graded:
+class _Ranked:
     """A question's candidates with their relevance, best first; `passages` [m], of `relevance` [m],
     are those of them that are relevant enough, in the same order.
     """
@@ -272,6 +271,7 @@ class _Graded:
     ranked: tuple[tuple[Passage, float], ...]
     passages: tuple[Passage, ...]
     relevance: FloatArray
+    gflops: float
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -296,6 +296,7 @@ class _Graded:
             tuple(relevance for _, relevance in self.ranked) if len(grades) > 1 else (),
             self.ids,
             seconds,
+            Cost(gflops=self.gflops),
             note=note,
         )
 

@@ -15,6 +15,7 @@ from pointsman.types import (
     Answer,
     BackboneIdentity,
     FloatArray,
+    Graded,
     Hit,
     Passage,
     Reading,
@@ -111,12 +112,21 @@ class Index(Protocol):
 
 @runtime_checkable
 class Grader(Protocol):
-    """Says how relevant each passage is: probabilities [n passages, grades], lowest grade first."""
+    """Says how relevant each passage of each question is; a single grade says nothing."""
 
     @property
-    def grades(self) -> tuple[str, ...]: ...
+    def grades(self) -> tuple[str, ...]:
+        """The names of the grades, lowest first."""
+        ...
 
-    def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray: ...
+    def grade(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        deadline: Deadline | None = None,
+    ) -> list[Graded]:
+        """One for each question, in order."""
+        ...
 
 
 @runtime_checkable

@@ -118,6 +118,16 @@ class Routing:
     dense_shift: FloatArray | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Graded:
+    """How relevant the passages of one question are: `probabilities` [n, grades], lowest grade first;
+    `gflops` is what grading took.
+    """
+
+    probabilities: FloatArray
+    gflops: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of one of the passages that a reader was given.

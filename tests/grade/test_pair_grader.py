@@ -52,19 +52,27 @@ def test_a_pair_is_graded_the_same_in_any_company(backbone: Backbone) -> None:
     grader = grader_of(backbone, part_of(backbone), SETTINGS)
     assert isinstance(grader, Grader)
     passages = [Passage(id=str(i), text=" ".join(GREEK[: i + 1])) for i in range(6)]
-    together = grader.grade("what follows alpha", passages)
+    asked = ["what follows alpha", "what", "what follows alpha"]
+    none, together = grader.grade(asked, [[], [passages[0]], passages])[::2]
+    assert none.probabilities.shape == (0, 3)
+    assert none.gflops == 0
+    assert together.gflops > 5 * backbone.shape.forward_gflops(1, 6)
+    together = together.probabilities
     assert together.shape == (6, 3)
     assert together.sum(axis=1) == pytest.approx(1)
     for i, passage in enumerate(passages):
-        alone = grader.grade("what follows alpha", [passage])
+        alone = grader.grade(["what follows alpha"], [[passage]])[0].probabilities
         assert alone[0] == pytest.approx(together[i], abs=1e-5)
-    assert grader.grade("what", []).shape == (0, 3)
+    late = Deadline()
+    late.cancel()
+    with pytest.raises(DeadlineError):
+        grader.grade(["what"], [passages], late)
 
 
 def test_titles_are_read_too(backbone: Backbone) -> None:
     grader = grader_of(backbone, part_of(backbone), SETTINGS)
     plain, titled = Passage(id="a", text="red"), Passage(id="b", text="red", title="kappa")
-    found = grader.grade("what", [plain, titled])
+    found = grader.grade(["what"], [[plain, titled]])[0].probabilities
     assert np.abs(found[0] - found[1]).max() > 1e-3
 
 

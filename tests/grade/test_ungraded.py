@@ -13,7 +13,8 @@ from pointsman.types import Passage
 @pytest.mark.parametrize("n", [0, 1, 4])
 def test_probability_one_of_the_only_grade(n: int) -> None:
     grader: Grader = Ungraded()
-    probabilities = grader.grade("question", [Passage(str(i), "text") for i in range(n)])
+    passages = [Passage(str(i), "text") for i in range(n)]
+    probabilities = grader.grade(["question"], [passages])[0].probabilities
     assert grader.grades == ("ungraded",)
     assert probabilities.shape == (n, len(grader.grades))
     assert probabilities.dtype == np.float32

@@ -21,7 +21,7 @@ from pointsman.grade.head import GradeHead, HeadKind
 from pointsman.grade.scaling import Identity, Scaling
 from pointsman.grade.scaling import of as scaling_of
 from pointsman.grade.wording import FEATURES, wording
-from pointsman.types import FloatArray, Passage
+from pointsman.types import FloatArray, Graded, Passage
 
 KIND = "grader"
 UNSCALED = Identity()
@@ -111,9 +111,24 @@ class PairGrader:
         settings = replace(self.settings, scaling=scaling)
         return PairGrader(self.backbone, self._head, self._adapter, settings)
 
-    def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray:
-        """Calibrated probabilities [n passages, grades], the lowest grade first."""
-        return self.probabilities([(question, passage.content) for passage in passages])
+    def grade(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        deadline: Deadline | None = None,
+    ) -> list[Graded]:
+        """Calibrated probabilities of each question's passages; all questions share batches."""
+        pairs = [
+            (question, passage.content)
+            for question, row in zip(questions, passages, strict=True)
+            for passage in row
+        ]
+        read = self._read(pairs, deadline)
+        found, ends = self._decided(read), np.cumsum([len(row) for row in passages])
+        return [
+            Graded(found[end - len(row) : end], float(read.gflops[end - len(row) : end].sum()))
+            for row, end in zip(passages, ends.tolist(), strict=True)
+        ]
 
     def probabilities(
         self, pairs: Sequence[PairTexts], deadline: Deadline | None = None
@@ -122,23 +137,26 @@ class PairGrader:
 
         A passage of several windows gets the probabilities of the window that promises most.
         """
-        features, owner = self._window_features(pairs, deadline)
-        with torch.inference_mode():
-            found = self._head.log_probabilities(torch.from_numpy(features)).exp().numpy()
-        scaled = self.settings.scaling.apply(found)
-        chosen = _most_promising(scaled @ np.arange(found.shape[1]), owner, len(pairs))
-        return np.asarray(scaled[chosen], dtype=np.float32)
+        return self._decided(self._read(pairs, deadline))
 
     def features(self, pairs: Sequence[PairTexts], deadline: Deadline | None = None) -> FloatArray:
         """What the head looks at [n pairs, width]; of a passage of several windows the first one's."""
-        features, owner = self._window_features(pairs, deadline)
-        return features[np.unique(owner, return_index=True)[1]]
+        read = self._read(pairs, deadline)
+        return read.features[np.unique(read.owner, return_index=True)[1]]
 
-    def _window_features(
-        self, pairs: Sequence[PairTexts], deadline: Deadline | None
-    ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-        """The features of every window, in order, and whose window each is."""
+    def _decided(self, read: _Read) -> FloatArray:
+        """Calibrated probabilities [n pairs, grades]."""
+        with torch.inference_mode():
+            found = self._head.log_probabilities(torch.from_numpy(read.features)).exp().numpy()
+        scaled = self.settings.scaling.apply(found)
+        expected = scaled @ np.arange(found.shape[1])
+        chosen = _most_promising(expected, read.owner, len(read.gflops))
+        return np.asarray(scaled[chosen], dtype=np.float32)
+
+    def _read(self, pairs: Sequence[PairTexts], deadline: Deadline | None) -> _Read:
+        """Every window of the pairs, in order."""
         width = self.settings.feature_width(self.backbone.shape.width)
+        gflops = np.zeros(len(pairs))
         places: list[tuple[int, int]] = []
         rows: list[FloatArray] = []
         for batch in self.backbone.tokens(
@@ -151,15 +169,31 @@ class PairGrader:
             with torch.inference_mode():
                 features = pair_features(batch.states, batch.mask, batch.passage_mask())
             rows.append(features.cpu().numpy())
-            places += [(window.pair, _start(window)) for window in batch.windows]
+            each = self.backbone.shape.forward_gflops(1, batch.states.shape[1])
+            for window in batch.windows:
+                places.append((window.pair, _start(window)))
+                gflops[window.pair] += each
         if not rows:
-            return np.zeros((0, width), dtype=np.float32), np.zeros(0, dtype=np.int64)
+            return _Read(
+                np.zeros((0, width), dtype=np.float32), np.zeros(0, dtype=np.int64), gflops
+            )
         order = sorted(range(len(places)), key=places.__getitem__)
         owner = np.array([places[i][0] for i in order], dtype=np.int64)
         found = np.concatenate(rows)[order]
         if self.settings.wording:
             found = np.concatenate([found, wording(pairs)[owner]], axis=1)
-        return found, owner
+        return _Read(found, owner, gflops)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """The `features` [windows, width] of pairs, whose window each is in `owner` [windows], and what
+    reading each pair took in `gflops` [pairs].
+    """
+
+    features: FloatArray
+    owner: npt.NDArray[np.int64]
+    gflops: npt.NDArray[np.float64]
 
 
 def _start(window: Window) -> int:

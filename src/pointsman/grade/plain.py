@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pointsman.types import FloatArray, Passage
+from pointsman.deadline import Deadline
+from pointsman.types import Graded, Passage
 
 
 class Ungraded:
@@ -14,6 +15,11 @@ class Ungraded:
 
     grades: tuple[str, ...] = ("ungraded",)
 
-    def grade(self, question: str, passages: Sequence[Passage]) -> FloatArray:
-        """Probability 1 of the only grade, [n, 1]."""
-        return np.ones((len(passages), 1), dtype=np.float32)
+    def grade(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        deadline: Deadline | None = None,
+    ) -> list[Graded]:
+        """Probability 1 of the only grade."""
+        return [Graded(np.ones((len(row), 1), dtype=np.float32)) for row in passages]

@@ -11,22 +11,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.cluster.vq import kmeans2
+from torch.nn.functional import one_hot
 
 from pointsman.data.draw import drawn
 from pointsman.data.graded import GradedPair, Grading, HeldBack, Pair
 from pointsman.data.splits import refuse_overlap
-from pointsman.data.testbed import CROWDFLOWER, HOMEDEPOT, crowdflower_pairs, homedepot_parts
+from pointsman.data.testbed import (
+    CROWDFLOWER,
+    HOMEDEPOT,
+    HOMEDEPOT_LEVELS,
+    crowdflower_pairs,
+    homedepot_parts,
+)
 from pointsman.grade.loss import soft_targets
 from pointsman.grade.recipe import Labelled
 from pointsman.types import FloatArray
 
 LEVELS = (1.5, 2.33, 3.0)
 """Where Home Depot's three grades stand on its raters' scale, for targets shared between two grades."""
-
-POINTS = (1.0, 1.33, 1.67, 2.0, 2.33, 2.67, 3.0)
-"""The scale of three raters' means, as grades of their own; means that lie elsewhere, of more raters,
-count as the lower of the nearest."""
-POINT_NAMES = tuple(map(str, POINTS))
 
 # Topics of the training queries, and the share of queries whose topics are held out.
 _TOPICS, _HELD_OUT = 25, 0.12
@@ -73,8 +75,8 @@ class Sample:
 
     def fine(self) -> Labelled:
         """The same in all grades of the raters' scale, as what a grader is trained on."""
-        labels = np.abs(self.scores[:, None] - POINTS).argmin(axis=1)
-        targets = torch.nn.functional.one_hot(torch.from_numpy(labels), len(POINTS)).float()
+        labels = np.array([HOMEDEPOT_LEVELS.grade(score) for score in self.scores.tolist()])
+        targets = one_hot(torch.from_numpy(labels), len(HOMEDEPOT_LEVELS.names)).float()
         return Labelled(self.texts, targets, labels)
 
     def labelled(self, grades: int, soft: bool = False) -> Labelled:
@@ -84,7 +86,7 @@ class Sample:
         if soft:
             targets = soft_targets(torch.from_numpy(self.scores), LEVELS)
         else:
-            targets = torch.nn.functional.one_hot(torch.from_numpy(self.labels), grades).float()
+            targets = one_hot(torch.from_numpy(self.labels), grades).float()
         return Labelled(self.texts, targets, self.labels)
 
 

@@ -14,7 +14,8 @@ import torch
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.graded import Grading
-from pointsman.experiments.relevance.bed import POINT_NAMES, POINTS, Bed, Sample
+from pointsman.data.testbed import HOMEDEPOT_LEVELS
+from pointsman.experiments.relevance.bed import Bed, Sample
 from pointsman.experiments.report import Show
 from pointsman.grade.grader import PairGrader, PairTexts
 from pointsman.grade.head import HeadKind
@@ -152,12 +153,12 @@ class Graders:
         return sample.labelled(len(self.bed.grading.names), soft)
 
     def _names(self, run: Run) -> tuple[str, ...]:
-        return POINT_NAMES if run.fine else self.bed.grading.names
+        return HOMEDEPOT_LEVELS.names if run.fine else self.bed.grading.names
 
 
 def summed(fine: FloatArray, grading: Grading) -> FloatArray:
-    """Probabilities [n, POINTS] summed to those of the grades that the points belong to [n, G]."""
-    grades = np.array([grading.grade(point) for point in POINTS])
+    """Probabilities [n, 7] of the raters' scale summed to those of grades that it refines [n, G]."""
+    grades = np.array([0, *(grading.grade(cut) for cut in HOMEDEPOT_LEVELS.cuts)])
     return np.stack([fine[:, grades == g].sum(axis=1) for g in range(len(grading.names))], axis=1)
 
 
