@@ -404,13 +404,10 @@ def test_a_sheet_whose_queries_are_dev(files: Path, tiny_folder: Path) -> None:
     sheet.write_text(f"id,grade\n{labels}", "utf-8")
     line = refusal(words[:place] + words[place + 2 :], files)
     assert "sheet.csv: 5 of its queries stand in dev" in line
-    assert line.endswith("take them out of the sheet, or give --dev FILE\n")
+    assert line.endswith("take them out of it, or give --dev FILE\n")
 
 
-def test_options_that_belong_together(files: Path, tiny_folder: Path) -> None:
-    for more in (["--labelled", "sheet.csv"], ["--pool", "pool.jsonl"]):
-        line = refusal(training(files, tiny_folder, "shop", *more), files, code=2)
-        assert "are given together, or neither" in line
+def test_missing_labels_are_a_sheets(files: Path, tiny_folder: Path) -> None:
     line = refusal(training(files, tiny_folder, "shop", "--allow-missing"), files, code=2)
     assert "is about a sheet; give --labelled" in line
 

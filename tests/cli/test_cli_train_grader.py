@@ -317,3 +317,57 @@ def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(
 
 def test_the_kinds_of_heads_are_those_that_there_are() -> None:
     assert {kind.value for kind in HeadName} == set(get_args(HeadKind))
+
+
+def write_pool(path: Path, pairs: Sequence[Row]) -> Path:
+    path.write_text("query\titem\n" + "".join(f"{q}\t{item}\n" for q, item, _ in pairs), "utf-8")
+    return path
+
+
+def test_it_learns_from_a_pool_that_nobody_labelled(words: list[str], tmp_path: Path) -> None:
+    pool = write_pool(tmp_path / "pool.tsv", [*rows("c", 30, seed=2), *rows("a", 80)[:6]])
+    alone = train(words, tmp_path / "cache", *FAST)
+    both = train(words, tmp_path / "cache", *FAST, "--pool", str(pool), "--teach")
+    made = load_specialist(tmp_path / "graders" / "shop", "grader")
+    # What has a label is not taught, and half as many steps more are taken.
+    assert made.training["taught"] == 90
+    assert "90 pairs more without a label, as it had graded them itself" in made.card
+    assert both["steps"] > alone["steps"]
+    assert both["after"] != alone["after"]
+    assert both["after"]["macro_f1"] > 0.5
+
+
+def test_wording_is_seen_unless_it_is_not_wanted(words: list[str], tmp_path: Path) -> None:
+    widths = []
+    for option in ("--wording", "--no-wording"):
+        train(words, tmp_path / "cache", "--epochs", "1", option)
+        made = load_specialist(tmp_path / "graders" / "shop", "grader")
+        assert ("question's wording" in made.card) == (option == "--wording")
+        widths.append(made.head["hidden.weight"].shape[1])
+    assert widths[0] == widths[1] + 12
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--teach"], "needs pairs to learn from; give --pool"),
+        (["--pool", "pool.tsv"], "goes with --labelled or --teach"),
+        (["--labelled", "sheet.csv"], "goes with --pool, which it was picked from"),
+    ],
+)
+def test_a_pool_that_is_for_nothing(
+    words: list[str], tmp_path: Path, more: list[str], said: str
+) -> None:
+    assert said in refusal(words, tmp_path, *more, code=2)
+
+
+def test_a_pool_of_devs_queries_is_refused(words: list[str], tmp_path: Path) -> None:
+    pool = write_pool(tmp_path / "pool.tsv", rows("b", 20, seed=1)[:4])
+    line = refusal(words, tmp_path, "--pool", str(pool), "--teach")
+    assert "pool.tsv: 2 of its queries stand in dev, such as 'what is" in line
+
+
+def test_a_pool_that_is_labelled_already(words: list[str], tmp_path: Path) -> None:
+    pool = write_pool(tmp_path / "pool.tsv", rows("a", 80)[:6])
+    line = refusal(words, tmp_path, "--pool", str(pool), "--teach")
+    assert "every pair of it has a label; there is none to teach" in line

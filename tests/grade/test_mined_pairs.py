@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from pointsman.collection.judged import Documents, Judged
-from pointsman.grade.mining import GRADES, found_pairs, joined, mined_pairs
+from pointsman.grade.mining import GRADES, found_pairs, mined_pairs
+from pointsman.grade.recipe import joined
 from pointsman.types import Passage
 
 

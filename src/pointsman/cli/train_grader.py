@@ -128,6 +128,13 @@ def grader(
             help="The specialist that it begins as: a folder, none, or by default the reader that ships.",
         ),
     ] = "default",
+    wording: Annotated[
+        bool | None,
+        typer.Option(
+            help="Let the head see how much wording is repeated. By default for files.",
+            show_default=False,
+        ),
+    ] = None,
     alpha: Annotated[
         float,
         typer.Option(metavar="X", min=0, max=1, help="Where from probe (0) to end (1) to stop."),
@@ -155,9 +162,15 @@ def grader(
     pool: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The pairs that the sheet was picked from.", show_default=False
+            metavar="FILE",
+            help="Unlabelled pairs: those that a sheet was picked from, or for --teach.",
+            show_default=False,
         ),
     ] = None,
+    teach: Annotated[
+        bool,
+        typer.Option("--teach", help="Learn from the pool too, as the grader itself labels it."),
+    ] = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out what has no label in the sheet.")
     ] = False,
@@ -177,8 +190,8 @@ def grader(
     from pointsman.data.arrays import ArrayCache
     from pointsman.grade.judged import read_judged
     from pointsman.grade.make import check_name, make_grader, run_name
-    from pointsman.grade.recipe import JUDGED, Recipe
-    from pointsman.grade.source import read_added, read_source
+    from pointsman.grade.recipe import GRADED, JUDGED
+    from pointsman.grade.source import read_added, read_pool, read_source
 
     check_name(name)
     judged = all(path.is_dir() for path in data)
@@ -188,8 +201,14 @@ def grader(
             "goes with a file of graded pairs, not with directories",
             param_hint="--soft, --labelled, --dev",
         )
-    if (labelled is None) != (pool is None):
-        raise typer.BadParameter("are given together, or neither", param_hint="--labelled, --pool")
+    if labelled is not None and pool is None:
+        raise typer.BadParameter(
+            "goes with --pool, which it was picked from", param_hint="--labelled"
+        )
+    if teach and pool is None:
+        raise typer.BadParameter("needs pairs to learn from; give --pool", param_hint="--teach")
+    if pool is not None and labelled is None and not teach:
+        raise typer.BadParameter("goes with --labelled or --teach", param_hint="--pool")
     if allow_missing and labelled is None:
         raise typer.BadParameter("is about a sheet; give --labelled", param_hint="--allow-missing")
     folder = out / name
@@ -219,11 +238,12 @@ def grader(
                     f"{each}: encoding documents: {done:,} of {total:,}", now=done == total
                 ),
             )
+        unlabelled = read_pool(pool, source) if teach and pool is not None else ()
         if begun is not None and begun.base_sha256 != base.identity.sha256:
             if start != "default":
                 base.check_base(start, begun.base_sha256)
             begun = None
-        recipe = JUDGED if judged else Recipe()
+        recipe = JUDGED if judged else GRADED
         plan = recipe.plan
         recipe = replace(
             recipe,
@@ -231,6 +251,7 @@ def grader(
             objective=objective,
             probing=probing,
             start=None if begun is None else begun.name,
+            wording=recipe.wording if wording is None else wording,
             plan=replace(
                 plan,
                 seed=seed,
@@ -253,6 +274,7 @@ def grader(
                 licence=licence,
                 alpha=alpha,
                 start=None if begun is None else begun.adapter,
+                pool=unlabelled,
                 show=lambda progress: shown(_shares(progress)),
             )
     outcome, before, after = made.trained.outcome, made.before, made.after

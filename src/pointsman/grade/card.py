@@ -110,6 +110,13 @@ def _practice(training: Mapping[str, Any]) -> list[str]:
         said.append(
             f"It began as the specialist {recipe['start']!r}, whose adapter it went on from."
         )
+    if recipe.get("wording"):
+        said.append("Its head also sees how much of the question's wording a passage repeats.")
+    if training.get("taught"):
+        said.append(
+            f"It was trained twice, the second time on {training['taught']:,} pairs more without a "
+            "label, as it had graded them itself."
+        )
     objective = recipe["objective"]
     if recipe["probing"]:
         said.append(

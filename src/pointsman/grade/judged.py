@@ -14,8 +14,8 @@ from pointsman.data.draw import drawn
 from pointsman.data.graded import Grading
 from pointsman.data.splits import hold_out, without
 from pointsman.errors import InputError
-from pointsman.grade.mining import GRADES, found_pairs, joined, mined_pairs
-from pointsman.grade.recipe import Labelled
+from pointsman.grade.mining import GRADES, found_pairs, mined_pairs
+from pointsman.grade.recipe import Labelled, joined
 from pointsman.grade.source import Source
 from pointsman.types import FloatArray
 

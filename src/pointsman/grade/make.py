@@ -19,7 +19,7 @@ from pointsman.data.splits import normalise
 from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.calibration import ece, nll, top_label
 from pointsman.grade.card import grader_card
-from pointsman.grade.grader import KIND
+from pointsman.grade.grader import KIND, PairTexts
 from pointsman.grade.objective import Objective
 from pointsman.grade.recipe import (
     MEASURE,
@@ -27,7 +27,9 @@ from pointsman.grade.recipe import (
     Recipe,
     Trained,
     choose_alpha,
+    joined,
     macro_f1_of,
+    taught,
     train_grader,
 )
 from pointsman.grade.scaling import Scaling, choose
@@ -82,9 +84,13 @@ def make_grader(
     alpha: float | None = None,
     shifted: Labelled | None = None,
     start: LoraAdapter | None = None,
+    pool: Sequence[PairTexts] = (),
     show: Callable[[Progress], None] | None = None,
 ) -> Made:
     """Train a grader, calibrate it on dev, and save it to `folder`.
+
+    Of the unlabelled pairs `pool` it says itself how relevant they are, and is then trained again,
+    from the beginning, on what it said and on the training pairs (self-training).
 
     `alpha` is the point of the path from the probe (0) to the end of fine-tuning (1); None: the one of
     the least negative log-likelihood on the pairs `shifted`, which should be unlike training, or 1
@@ -101,6 +107,13 @@ def make_grader(
         backbone, source.train, source.dev, grades, recipe, run_folder, show, start=start
     )
     settings = recipe.settings(grades)
+    if pool:
+        said = grader_of(backbone, trained.at(1.0), settings).probabilities(pool)
+        train_on = joined([source.train, taught(pool, said)])
+        again = run_folder / f"taught-{hashlib.sha256(repr(list(pool)).encode()).hexdigest()[:12]}"
+        trained = train_grader(
+            backbone, train_on, source.dev, grades, recipe, again, show, start=start
+        )
     alphas: Mapping[float, tuple[float, float]] = {}
     if alpha is None and shifted is not None and recipe.probing:
         alphas = choose_alpha(backbone, trained, settings, shifted)
@@ -118,6 +131,7 @@ def make_grader(
         "data": source.record(licence),
         "recipe": asdict(recipe),
         "alpha": alpha,
+        "taught": len(pool),
         "steps": trained.outcome.steps,
         "seconds": round(trained.outcome.seconds),
     }

@@ -87,12 +87,3 @@ def found_pairs(
             labels.append(0)
     targets = torch.nn.functional.one_hot(torch.tensor(labels), len(GRADES)).float()
     return Labelled(pairs, targets, np.array(labels, dtype=np.int64))
-
-
-def joined(parts: Sequence[Labelled]) -> Labelled:
-    """All pairs, one part after the other."""
-    return Labelled(
-        [pair for part in parts for pair in part.pairs],
-        torch.cat([part.targets for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )

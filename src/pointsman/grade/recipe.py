@@ -24,6 +24,7 @@ from pointsman.grade.objective import Objective
 from pointsman.grade.probe import between, probe
 from pointsman.grade.task import GraderTask, Part, grader_of
 from pointsman.training.loop import Outcome, Plan, Progress, train
+from pointsman.types import FloatArray
 
 ALPHAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 MEASURE = "nll"
@@ -74,6 +75,9 @@ class Recipe:
         return replace(self, from_layer=lowest, plan=replace(self.plan, bf16=fast))
 
 
+GRADED = Recipe(wording=True)
+"""For pairs that people graded."""
+
 JUDGED = Recipe(
     rank=32,
     alpha_lora=64.0,
@@ -93,14 +97,6 @@ class Labelled:
     targets: Tensor
     labels: npt.NDArray[np.int64]
 
-    def joined(self, other: Labelled) -> Labelled:
-        """Both, one after the other."""
-        return Labelled(
-            [*self.pairs, *other.pairs],
-            torch.cat([self.targets, other.targets]),
-            np.concatenate([self.labels, other.labels]),
-        )
-
     def check(self, what: str, grades: int) -> None:
         """Raises InputError where there is nothing, or one grade alone, to learn or to choose by."""
         if len(self.pairs) == 0:
@@ -110,6 +106,20 @@ class Labelled:
                 f"{what}: all {len(self.pairs)} pairs have grade {int(self.labels[0])} of {grades}; "
                 "there is nothing to tell apart"
             )
+
+
+def joined(parts: Sequence[Labelled]) -> Labelled:
+    """All pairs, one part after the other."""
+    return Labelled(
+        [pair for part in parts for pair in part.pairs],
+        torch.cat([part.targets for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+
+
+def taught(pairs: Sequence[PairTexts], probabilities: FloatArray) -> Labelled:
+    """Pairs [n] with what a grader says of them [n, G] in place of people's labels (self-training)."""
+    return Labelled(pairs, torch.from_numpy(probabilities), probabilities.argmax(axis=1))
 
 
 @dataclass(frozen=True, eq=False)

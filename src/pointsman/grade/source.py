@@ -16,9 +16,9 @@ from pointsman.data.graded import GradedPair, Grading, Pair, read_graded, read_p
 from pointsman.data.labels import read_labels
 from pointsman.data.splits import hold_out, normalise, overlap, refuse_overlap
 from pointsman.errors import InputError
+from pointsman.grade.grader import PairTexts
 from pointsman.grade.loss import soft_targets
-from pointsman.grade.mining import joined
-from pointsman.grade.recipe import Labelled
+from pointsman.grade.recipe import Labelled, joined
 
 LEAST_DEV = 5
 """Calibration is chosen by folds of whole queries, five of them."""
@@ -92,6 +92,19 @@ def read_added(
     return Added(Path(sheet).name, _one_hot(chosen, found.labels, grading), found.automatic)
 
 
+def read_pool(path: str | Path, source: Source) -> list[PairTexts]:
+    """The pairs of a file of unlabelled ones that are not trained on already.
+
+    Raises what `read_pairs` raises, and InputError where none is left or dev's queries are among them.
+    """
+    known = frozenset(source.train.pairs)
+    pairs = [(pair.query, pair.content) for pair in read_pairs(path)]
+    _refuse_in_dev(str(path), pairs, source.dev.pairs, source.dev_held_out)
+    if not (left := [pair for pair in pairs if pair not in known]):
+        raise InputError(f"{path}: every pair of it has a label; there is none to teach")
+    return left
+
+
 def read_source(
     path: Path,
     grading: Grading,
@@ -132,16 +145,18 @@ def read_source(
         labelled = Labelled(labelled.pairs, soft_targets(scores, levels), labelled.labels)
     watched = _labelled(held_out, grading, f"{dev or path}: dev pairs")
     if added is not None:
-        _refuse_in_dev(added, _queries(held_out), held_out_of_train=dev is None)
+        _refuse_in_dev(added.sheet, added.part.pairs, watched.pairs, dev is None)
         labelled = joined([labelled, added.part])
     return Source(path.name, grading, labelled, watched, levels, dev is None, added)
 
 
-def _refuse_in_dev(added: Added, dev: Sequence[str], held_out_of_train: bool) -> None:
-    if both := overlap((query for query, _ in added.part.pairs), dev):
+def _refuse_in_dev(
+    what: str, pairs: Sequence[PairTexts], dev: Sequence[PairTexts], held_out_of_train: bool
+) -> None:
+    if both := overlap((query for query, _ in pairs), (query for query, _ in dev)):
         raise InputError(
-            f"{added.sheet}: {len(both)} of its queries stand in dev, such as {min(both)!r}; take "
-            f"them out of the sheet{', or give --dev FILE' if held_out_of_train else ''}"
+            f"{what}: {len(both)} of its queries stand in dev, such as {min(both)!r}; take them out"
+            f"{' of it, or give --dev FILE' if held_out_of_train else ''}"
         )
 
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
@@ -20,7 +19,7 @@ from pointsman.experiments.report import Show
 from pointsman.grade.grader import PairGrader, PairTexts
 from pointsman.grade.head import HeadKind
 from pointsman.grade.objective import Objective
-from pointsman.grade.recipe import Labelled, Recipe, Trained, train_grader
+from pointsman.grade.recipe import Labelled, Recipe, Trained, joined, taught, train_grader
 from pointsman.grade.task import grader_of
 from pointsman.types import FloatArray
 
@@ -147,7 +146,7 @@ class Graders:
         places = list(run.taught)
         said = self.of_pool(replace(run, taught=()))[places]
         texts = [self.bed.pool_texts[i] for i in places]
-        return labelled.joined(Labelled(texts, torch.from_numpy(said), said.argmax(axis=1)))
+        return joined([labelled, taught(texts, said)])
 
     def _hard(self, sample: Sample, soft: bool = False) -> Labelled:
         return sample.labelled(len(self.bed.grading.names), soft)
