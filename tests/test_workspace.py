@@ -52,7 +52,7 @@ from spaces import (
     write_notes,
     write_reader,
 )
-from tiny import flip_byte, write_tiny
+from tiny import flip_byte, write_classifier, write_tiny
 
 QUESTION = "what is the colour of the bridge"
 
@@ -579,6 +579,20 @@ def test_without_a_grader_nothing_is_graded(space: Workspace, notes: Path) -> No
     assert isinstance(space.pipeline.grader, Ungraded)
     assert space.grader_folder is None
     assert space.ask(QUESTION).trace.steps[2].note == "ungraded"
+
+
+def test_a_cross_encoder_of_hugging_faces_says_what_is_read(
+    space: Workspace, backbone: Backbone, notes: Path, tmp_path: Path
+) -> None:
+    space.index([notes])
+    folder = write_classifier(tmp_path / "cross", 1)
+    change_settings(space.path, grade={"grader": f"hf:{folder}", "weight": 1.0})
+    graded = open_space(space.path, backbone)
+    assert graded.grader_folder is None
+    grade = graded.ask(QUESTION).trace.steps[2]
+    assert grade.note == "irrelevant, relevant"
+    assert list(grade.scores) == sorted(grade.scores, reverse=True)
+    assert grade.cost.gflops > 0
 
 
 def test_a_grader_says_what_is_read(space: Workspace, backbone: Backbone, notes: Path) -> None:

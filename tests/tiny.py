@@ -119,6 +119,35 @@ def write_tiny(folder: Path, seed: int = 0, **config: Any) -> Path:
     return folder
 
 
+def write_classifier(folder: Path, labels: int) -> Path:
+    """A sequence classifier of so many labels, with random weights."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    write_tiny(folder)
+    torch.manual_seed(1)
+    config = BertConfig.from_pretrained(folder, num_labels=labels, initializer_range=0.3)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def write_causal(folder: Path) -> Path:
+    """A causal language model with random weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    write_tiny(folder)
+    torch.manual_seed(1)
+    config = GPT2Config(
+        vocab_size=len(VOCABULARY),
+        n_embd=WIDTH,
+        n_layer=2,
+        n_head=4,
+        n_positions=128,
+        initializer_range=0.2,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
 def write_json(path: Path, value: object) -> None:
     """One JSON file, and the folder that it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,8 @@ class SearchSettings(_Section):
 
 
 class GradeSettings(_Section):
-    """How relevance is judged. `grader` is "none", "default", a path, or a name under the specialists.
+    """How relevance is judged. `grader` is "none", "default", a path, a name under the specialists, or
+    "hf:" and the path or hub name of a Hugging Face cross-encoder or causal language model.
 
     `weight` is the share of relevance in the order of the passages, the rest is the retrieval
     score's; 0.7 is the best on dev for the grader that ships. Passages of a relevance below

@@ -49,6 +49,7 @@ SHIPPED = Path(__file__).parent / SPECIALISTS
 SHIPPED_EXPERTS = SHIPPED / "experts"
 DEFAULT_READER, DEFAULT_GRADER = "reader", "grader"
 UNGRADED = "none"
+PRETRAINED = "hf:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +194,33 @@ class Workspace:
 
     @cached_property
     def grader(self) -> Grader:
-        """The grader that the settings name, on the backbone; without one nothing is graded."""
+        """The grader that the settings name, on the backbone or by itself; without one nothing is graded."""
         from pointsman.grade.grader import PairGrader
         from pointsman.grade.plain import Ungraded
+        from pointsman.grade.pretrained import load_pretrained
 
+        if self.pretrained_grader is not None:
+            from pointsman.backbone.device import INT8
+
+            # What multiplies in 8 bits is the backbone alone.
+            dtype = None if self.settings.dtype == INT8 else self.settings.dtype
+            return load_pretrained(self.pretrained_grader, device=self.settings.device, dtype=dtype)
         folder = self.grader_folder
         return Ungraded() if folder is None else PairGrader.load(self.backbone, folder)
 
     @property
-    def grader_folder(self) -> Path | None:
-        """Where that grader lies, None for none. Raises SpecialistError where it is not there."""
+    def pretrained_grader(self) -> str | None:
+        """The path or hub name of the grader where it is a Hugging Face model, else None."""
         name = self.settings.grade.grader
-        return None if name == UNGRADED else self._specialist(name, DEFAULT_GRADER)
+        return name.removeprefix(PRETRAINED) if name.startswith(PRETRAINED) else None
+
+    @property
+    def grader_folder(self) -> Path | None:
+        """Where that grader's specialist lies, None where it is none. Raises SpecialistError."""
+        name = self.settings.grade.grader
+        if name == UNGRADED or self.pretrained_grader is not None:
+            return None
+        return self._specialist(name, DEFAULT_GRADER)
 
     def _specialist(self, name: str, default: str) -> Path:
         if name == "default":

@@ -22,6 +22,7 @@ from pointsman.grade.acquire import DISTANCES
 from pointsman.grade.augment import STRATEGIES
 from pointsman.grade.grader import PairGrader
 from spaces import write_grader
+from tiny import write_causal, write_classifier
 
 GRADES = ("no", "some", "yes")
 Row = dict[str, Any]
@@ -229,6 +230,28 @@ def refused(words: Sequence[str], code: int = 3) -> str:
     assert result.exit_code == code, result.stderr or result.stdout
     assert result.stderr.count("\n") == 1
     return result.stderr
+
+
+def test_a_language_model_fills_a_sheet_in(files: Path, untrained: Path, tiny_folder: Path) -> None:
+    """It is asked for the grades' own names."""
+    from pointsman.grade.pretrained import load_pretrained
+
+    sheet, model = files / "sheet.csv", write_causal(files / "writer")
+    said(picking(files, untrained, tiny_folder, "--budget", 4, "--by", "random"), files)
+    fill = ["label", "fill", str(sheet), "--grader", f"hf:{model}", "--out", str(files / "o.csv")]
+    shown = said([*fill, "--grades", ",".join(GRADES)], files)
+    assert "4 labels filled in by the grader writer, not by people" in shown
+    with (files / "o.csv").open(encoding="utf-8-sig", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    pairs = [(row["query"], row["text"]) for row in rows]
+    best = load_pretrained(str(model), GRADES).probabilities(pairs).argmax(axis=1)
+    labels = [row["grade (0 no | 1 some | 2 yes)"] for row in rows]
+    assert labels == [f"{grade} {GRADES[grade]}" for grade in best.tolist()]
+    (files / "o.csv").unlink()
+    assert "goes with hf:MODEL" in refusal(fill, files, code=2)
+    classifier = write_classifier(files / "two", 2)
+    fill[4] = f"hf:{classifier}"
+    assert "2 grades, not 3" in refusal([*fill, "--grades", ",".join(GRADES)], files, code=4)
 
 
 def test_a_sheet_that_no_grader_may_fill_in(

@@ -35,13 +35,15 @@ def test_the_order_by_hand() -> None:
 def test_the_sample_collection(tmp_path: Path) -> None:
     backbone = Backbone.load()
     grader = PairGrader.load(backbone, write_grader(tmp_path / "random", backbone))
-    report = reranking.run(sample_directory(), grader, limit=5, weight=0.0)
+    report = reranking.run(sample_directory(), backbone, grader, limit=5, weight=0.0)
     (row,) = report.tables[0].rows
     # Without a say the grader changes nothing, but takes its time.
     assert row[2] == row[3]
     assert isinstance(row[-1], float)
     assert row[-1] > 0
-    changed = reranking.run(sample_directory(), grader, limit=5, weight=1.0).tables[0].rows[0]
+    changed = (
+        reranking.run(sample_directory(), backbone, grader, limit=5, weight=1.0).tables[0].rows[0]
+    )
     assert changed[2] == row[2] != changed[3]
     with pytest.raises(InputError, match="no judgements for 'dev'"):
-        reranking.run(sample_directory(), grader, split="dev")
+        reranking.run(sample_directory(), backbone, grader, split="dev")

@@ -14,8 +14,9 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.errors import ConfigError, InputError
 from pointsman.grade.acquire import DISTANCES, NEIGHBOURS, acquire, likeliest
 from pointsman.grade.augment import STRATEGIES
-from pointsman.grade.grader import PairGrader, PairTexts
+from pointsman.grade.grader import PairGrader
 from pointsman.grade.head import GradeHead
+from pointsman.grade.pairwise import PairTexts
 from spaces import write_grader
 from tiny import write_tiny
 

@@ -73,7 +73,9 @@ def ask(
     grader: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Judges relevance: a name, a path, or none.", show_default=False
+            metavar="NAME",
+            help="Judges relevance: a name, a path, hf:MODEL, or none.",
+            show_default=False,
         ),
     ] = None,
     min_relevance: Annotated[

@@ -216,7 +216,7 @@ def grading(
     sets: Sets = None,
     split: Split = "test",
     grader: Annotated[
-        str, typer.Option("--grader", metavar="NAME", help="A grader: a directory.")
+        str, typer.Option("--grader", metavar="NAME", help="A grader: a directory, or hf:MODEL.")
     ] = "default",
     candidates: Annotated[int, typer.Option(metavar="N", min=1, help="Passages graded.")] = 20,
     weight: Annotated[
@@ -243,13 +243,14 @@ def grading(
     def measure(models: Workspace, show: Show) -> Report:
         from pointsman.errors import ConfigError
         from pointsman.experiments import reranking
-        from pointsman.grade.grader import PairGrader
+        from pointsman.grade.pairwise import PairwiseGrader
 
         chosen = models.grader
-        if not isinstance(chosen, PairGrader):
+        if not isinstance(chosen, PairwiseGrader):
             raise ConfigError("there is no grader to measure; name one with --grader")
         return reranking.run(
             data,
+            models.backbone,
             chosen,
             sets=sets,
             split=split,

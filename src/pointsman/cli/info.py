@@ -41,6 +41,8 @@ def info(space: Space, json: Json = False) -> None:
         index = _index(workspace, lambda done: working.say(f"counting documents: {done:,}"))
         reader = _specialist("reader", lambda: workspace.reader_folder)
         grader = _specialist("grader", lambda: workspace.grader_folder)
+        if workspace.pretrained_grader is not None:
+            grader = {"model": workspace.pretrained_grader}
         experts = _experts(workspace)
     output.show(
         Text(f"{workspace.path}{' (read-only)' if workspace.read_only else ''}", "bold"),

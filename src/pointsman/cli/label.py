@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pointsman.backbone.specialist import Specialist
     from pointsman.data.graded import Grading, Pair
-    from pointsman.grade.grader import PairTexts
+    from pointsman.grade.pairwise import PairTexts
 
 PICK_EXAMPLES = """
 Examples:
@@ -243,11 +243,27 @@ def fill(
             metavar="SHEET", help="A sheet that `label pick` wrote.", show_default=False
         ),
     ],
-    grader: GraderFolder,
+    grader: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="A grader's directory, or hf:MODEL: a cross-encoder, a language model.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(metavar="SHEET", help="A new .csv or .tsv.", show_default=False),
     ],
+    grades: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="With hf:MODEL, the sheet's grades, lowest first: a language model is asked for "
+            "these words.",
+            show_default=False,
+        ),
+    ] = None,
     backbone: BackboneName = None,
     json: Json = False,
 ) -> None:
@@ -256,33 +272,46 @@ def fill(
     Labels that are there stay. A column says which the grader gave.
     """
     from pointsman.data.labels import BY, read_sheet
+    from pointsman.workspace import PRETRAINED
 
     _check_free(out)
-    specialist, grades = _grader(grader)
+    pretrained = grader.removeprefix(PRETRAINED) if grader.startswith(PRETRAINED) else None
+    if (pretrained is None) != (grades is None):
+        raise typer.BadParameter("goes with hf:MODEL, and with it alone", param_hint="--grades")
+    specialist = None
+    if grades is None:
+        specialist, named = _grader(Path(grader))
+    else:
+        named = tuple(part.strip() for part in grades.split(","))
+    name = Path(pretrained or "").name if specialist is None else specialist.name
     output = Output(json)
     with output.working("reading the sheet") as working:
-        found = read_sheet(sheet, grades)
+        found = read_sheet(sheet, named)
         if not found.empty:
             raise InputError(f"{sheet}: every pair of it has a label; there is nothing to fill in")
-        working.say("loading the encoder")
+        working.say("loading the grader")
         from pointsman.backbone.encoder import Backbone
         from pointsman.grade.acquire import likeliest
         from pointsman.grade.grader import PairGrader
+        from pointsman.grade.pairwise import PairwiseGrader
+        from pointsman.grade.pretrained import load_pretrained
 
-        model = PairGrader.of(Backbone.load(backbone), specialist)
+        model: PairwiseGrader
+        if specialist is None:
+            model = load_pretrained(pretrained or "", named)
+        else:
+            model = PairGrader.of(Backbone.load(backbone), specialist)
         working.say(f"grading {counted(len(found.empty), 'pair')}")
         labels = likeliest(model, _texts([found.pairs[place] for place in found.empty]))
         filled = dict(zip(found.empty, labels.tolist(), strict=True))
-        found.write(filled, f"grader {specialist.name}", out)
+        found.write(filled, f"grader {name}", out)
     kept = len(found.pairs) - len(filled)
     output.show(
-        f"{out}: {counted(len(filled), 'label')} filled in by the grader {specialist.name}, not by "
+        f"{out}: {counted(len(filled), 'label')} filled in by the grader {name}, not by "
         f"people; the column {BY!r} says which.",
         *([f"{counted(kept, 'label')} stay as they were."] if kept else []),
     )
-    output.document(
-        {"sheet": str(out), "grader": specialist.name, "filled": len(filled), "kept": kept}
-    )
+    output.document({"sheet": str(out), "grader": name, "filled": len(filled), "kept": kept})
 
 
 def _check_free(out: Path) -> None:

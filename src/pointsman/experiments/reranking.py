@@ -20,7 +20,7 @@ from pointsman.evaluate.significance import bootstrap_interval, paired_randomisa
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Report, Show, silent
 from pointsman.experiments.retrieval import Ranking, Rankings, rank, set_folders
-from pointsman.grade.grader import PairGrader
+from pointsman.grade.pairwise import PairwiseGrader
 from pointsman.grade.relevance import best_first, expected_relevance
 from pointsman.retrieve.fusion import Fusion
 from pointsman.types import FloatArray
@@ -65,12 +65,13 @@ class Graded:
 
 def run(
     data: Path,
-    grader: PairGrader,
+    backbone: Backbone,
+    grader: PairwiseGrader,
     *,
     sets: Sequence[str] | None = None,
     split: str = "test",
     candidates: int = 20,
-    weight: float = 0.5,
+    weight: float = 0.7,
     limit: int | None = None,
     seed: int = 0,
     show: Show | None = None,
@@ -86,7 +87,7 @@ def run(
     if not there:
         raise InputError(f"{data}: no judgements for {split!r} in any of {', '.join(folders)}")
     found = [
-        graded(name, folder, grader, split, candidates, limit, seed, show)
+        graded(name, folder, backbone, grader, split, candidates, limit, seed, show)
         for name, folder in there.items()
     ]
     tables = [_table(found, weight, split, candidates)]
@@ -98,7 +99,8 @@ def run(
 def graded(
     name: str,
     folder: Path,
-    grader: PairGrader,
+    backbone: Backbone,
+    grader: PairwiseGrader,
     split: str,
     candidates: int,
     limit: int | None,
@@ -106,7 +108,6 @@ def graded(
     show: Show,
 ) -> Graded:
     """Search a collection, and grade what is found."""
-    backbone: Backbone = grader.backbone
     ranked = rank(name, folder, backbone, split, limit, seed, show)
     fusion = Fusion()
     each = [fusion.fuse(*both)[:candidates] for both in zip(ranked.dense, ranked.bm25, strict=True)]

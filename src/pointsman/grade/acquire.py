@@ -16,7 +16,8 @@ from pointsman.data.splits import normalise
 from pointsman.errors import ConfigError
 from pointsman.grade.augment import Picked, Pool, Window, pick, window
 from pointsman.grade.distance import ClassGaussians, Floats, nearest_neighbour_distance
-from pointsman.grade.grader import PairGrader, PairTexts
+from pointsman.grade.grader import PairGrader
+from pointsman.grade.pairwise import PairTexts, PairwiseGrader
 from pointsman.grade.scaling import distributions
 from pointsman.types import FloatArray
 
@@ -97,7 +98,7 @@ def acquire(
     return Acquired(picked, windows, int(inside.sum()))
 
 
-def likeliest(grader: PairGrader, pairs: Sequence[PairTexts]) -> Grades:
+def likeliest(grader: PairwiseGrader, pairs: Sequence[PairTexts]) -> Grades:
     """The likeliest grade [n] of each pair, the lower of equal ones.
 
     Raises InputError where what the grader says are no probabilities: of NaN some grade would be the

@@ -18,16 +18,14 @@ from pointsman.deadline import Deadline
 from pointsman.errors import SpecialistError
 from pointsman.grade.features import feature_width, pair_features
 from pointsman.grade.head import GradeHead, HeadKind
+from pointsman.grade.pairwise import Judged, PairTexts, PairwiseGrader
 from pointsman.grade.scaling import Identity, Scaling
 from pointsman.grade.scaling import of as scaling_of
 from pointsman.grade.wording import FEATURES, wording
-from pointsman.types import FloatArray, Graded, Passage
+from pointsman.types import FloatArray
 
 KIND = "grader"
 UNSCALED = Identity()
-
-PairTexts = tuple[str, str]
-"""A question and a passage's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class GraderSettings:
         return feature_width(width) + (len(FEATURES) if self.wording else 0)
 
 
-class PairGrader:
+class PairGrader(PairwiseGrader):
     """A grader specialist on a backbone (protocol `Grader`)."""
 
     def __init__(
@@ -111,47 +109,23 @@ class PairGrader:
         settings = replace(self.settings, scaling=scaling)
         return PairGrader(self.backbone, self._head, self._adapter, settings)
 
-    def grade(
-        self,
-        questions: Sequence[str],
-        passages: Sequence[Sequence[Passage]],
-        deadline: Deadline | None = None,
-    ) -> list[Graded]:
-        """Calibrated probabilities of each question's passages; all questions share batches."""
-        pairs = [
-            (question, passage.content)
-            for question, row in zip(questions, passages, strict=True)
-            for passage in row
-        ]
-        read = self._read(pairs, deadline)
-        found, ends = self._decided(read), np.cumsum([len(row) for row in passages])
-        return [
-            Graded(found[end - len(row) : end], float(read.gflops[end - len(row) : end].sum()))
-            for row, end in zip(passages, ends.tolist(), strict=True)
-        ]
-
-    def probabilities(
-        self, pairs: Sequence[PairTexts], deadline: Deadline | None = None
-    ) -> FloatArray:
-        """Calibrated probabilities [n pairs, grades]; pairs of all questions share batches.
+    def judged(self, pairs: Sequence[PairTexts], deadline: Deadline | None = None) -> Judged:
+        """Calibrated probabilities [n pairs, grades] and GFLOPs [n pairs].
 
         A passage of several windows gets the probabilities of the window that promises most.
         """
-        return self._decided(self._read(pairs, deadline))
+        read = self._read(pairs, deadline)
+        with torch.inference_mode():
+            found = self._head.log_probabilities(torch.from_numpy(read.features)).exp().numpy()
+        scaled = self.settings.scaling.apply(found)
+        expected = scaled @ np.arange(found.shape[1])
+        chosen = _most_promising(expected, read.owner, len(pairs))
+        return np.asarray(scaled[chosen], dtype=np.float32), read.gflops
 
     def features(self, pairs: Sequence[PairTexts], deadline: Deadline | None = None) -> FloatArray:
         """What the head looks at [n pairs, width]; of a passage of several windows the first one's."""
         read = self._read(pairs, deadline)
         return read.features[np.unique(read.owner, return_index=True)[1]]
-
-    def _decided(self, read: _Read) -> FloatArray:
-        """Calibrated probabilities [n pairs, grades]."""
-        with torch.inference_mode():
-            found = self._head.log_probabilities(torch.from_numpy(read.features)).exp().numpy()
-        scaled = self.settings.scaling.apply(found)
-        expected = scaled @ np.arange(found.shape[1])
-        chosen = _most_promising(expected, read.owner, len(read.gflops))
-        return np.asarray(scaled[chosen], dtype=np.float32)
 
     def _read(self, pairs: Sequence[PairTexts], deadline: Deadline | None) -> _Read:
         """Every window of the pairs, in order."""

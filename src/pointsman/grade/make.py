@@ -19,8 +19,9 @@ from pointsman.data.splits import normalise
 from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.calibration import ece, nll, top_label
 from pointsman.grade.card import grader_card
-from pointsman.grade.grader import KIND, PairTexts
+from pointsman.grade.grader import KIND
 from pointsman.grade.objective import Objective
+from pointsman.grade.pairwise import PairTexts
 from pointsman.grade.recipe import (
     MEASURE,
     Labelled,

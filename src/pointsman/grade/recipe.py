@@ -18,9 +18,10 @@ from pointsman.data.draw import drawn
 from pointsman.errors import InputError
 from pointsman.evaluate.calibration import nll
 from pointsman.evaluate.classification import confusion, macro_f1
-from pointsman.grade.grader import GraderSettings, PairGrader, PairTexts
+from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead, HeadKind
 from pointsman.grade.objective import Objective
+from pointsman.grade.pairwise import PairTexts
 from pointsman.grade.probe import between, probe
 from pointsman.grade.task import GraderTask, Part, grader_of
 from pointsman.training.loop import Outcome, Plan, Progress, train

@@ -16,8 +16,8 @@ from pointsman.data.graded import GradedPair, Grading, Pair, read_graded, read_p
 from pointsman.data.labels import read_labels
 from pointsman.data.splits import hold_out, normalise, overlap, refuse_overlap
 from pointsman.errors import InputError
-from pointsman.grade.grader import PairTexts
 from pointsman.grade.loss import soft_targets
+from pointsman.grade.pairwise import PairTexts
 from pointsman.grade.recipe import Labelled, joined
 
 LEAST_DEV = 5

@@ -14,9 +14,10 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.pairs import Window, passage_mask
 from pointsman.grade.features import pair_features
-from pointsman.grade.grader import GraderSettings, PairGrader, PairTexts
+from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective
+from pointsman.grade.pairwise import PairTexts
 from pointsman.grade.wording import wording
 
 # Pairs sorted together before they are cut into batches: enough to leave little padding, few

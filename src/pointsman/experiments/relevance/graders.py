@@ -16,9 +16,10 @@ from pointsman.data.graded import Grading
 from pointsman.data.testbed import HOMEDEPOT_LEVELS
 from pointsman.experiments.relevance.bed import Bed, Sample
 from pointsman.experiments.report import Show
-from pointsman.grade.grader import PairGrader, PairTexts
+from pointsman.grade.grader import PairGrader
 from pointsman.grade.head import HeadKind
 from pointsman.grade.objective import Objective
+from pointsman.grade.pairwise import PairTexts
 from pointsman.grade.recipe import Labelled, Recipe, Trained, joined, taught, train_grader
 from pointsman.grade.task import grader_of
 from pointsman.types import FloatArray
