@@ -10,13 +10,15 @@ import pytest
 from graded import COLOURS, GREEK, quick_recipe
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
+from pointsman.data.graded import GradedPair
 from pointsman.data.testbed import HOMEDEPOT
 from pointsman.errors import InputError
-from pointsman.experiments.relevance.bed import Sample, held_out_topics, load
+from pointsman.experiments.relevance.bed import Sample, held_out_topics, least_spread, load
 from pointsman.experiments.relevance.graders import Graders, Run, summed
 from pointsman.experiments.relevance.measures import measured, within_queries
 from pointsman.experiments.relevance.rows import PICKS, Rows
 from pointsman.experiments.relevance.run import run
+from pointsman.experiments.relevance.studies import against_raters
 from pointsman.experiments.report import silent
 from pointsman.grade.objective import Objective
 from tiny import write_tiny
@@ -73,6 +75,7 @@ def test_measures_by_hand() -> None:
         (("q", "a"), ("q", "b"), ("r", "c"), ("r", "d")),
         np.array([0, 2, 1, 1]),
         np.array([1.0, 3.0, 2.0, 2.0]),
+        np.zeros(4),
     )
     p = np.array([[0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0, 1, 0], [1, 0, 0]], dtype=np.float32)
     dev = np.eye(3, dtype=np.float32), np.arange(3)
@@ -187,9 +190,8 @@ def test_seven_grades_are_summed_to_three() -> None:
     np.testing.assert_allclose(
         summed(fine, HOMEDEPOT), [[(0 + 1 + 2) / 21, (3 + 4) / 21, (5 + 6) / 21]], rtol=1e-6
     )
-    sample = Sample(
-        "scores", (("q", "a"),) * 4, np.zeros(4, np.int64), np.array([1.0, 2.5, 2.67, 3.0])
-    )
+    pairs = [GradedPair(str(i), "q", "a", "", x) for i, x in enumerate((1.0, 2.5, 2.67, 3.0))]
+    sample = Sample.of("scores", pairs, HOMEDEPOT)
     assert sample.fine().labels.tolist() == [0, 4, 5, 6]
 
 
@@ -206,3 +208,21 @@ def test_what_a_grader_is_taught_it_said_itself(
     said = graders.of_pool(Run(picked=(0, 1)))
     np.testing.assert_array_equal(labelled.targets[-2:].numpy(), said[[2, 5]])
     assert bed.pool.spent == 2
+
+
+def test_the_model_against_its_raters() -> None:
+    """Means of three: 2.33 has a spread of √(2/9) at least, a whole number may have none."""
+    assert least_spread(7 / 3) == pytest.approx((2 / 9) ** 0.5)
+    assert least_spread(2.0) == 0
+    sample = Sample.of(
+        "hand",
+        [GradedPair(str(i), "q", "a", "", x) for i, x in enumerate((1.0, 7 / 3, 3.0))],
+        HOMEDEPOT,
+    )
+    p = np.eye(3, dtype=np.float32)[[0, 1, 1]]  # 1, 7/3, 7/3: wrong by 2/3 on the last
+    rows = against_raters([p], sample, sample).rows
+    assert [row[1] for row in rows] == [2, 1, 3]
+    assert rows[0][3] == pytest.approx((4 / 9 / 2) ** 0.5)
+    assert (rows[1][3], rows[1][4]) == (pytest.approx(0), pytest.approx((2 / 9) ** 0.5))
+    assert rows[2][4] == pytest.approx((2 / 27) ** 0.5)
+    assert against_raters([p], sample, sample, same_scale=False).rows[0][3] is None

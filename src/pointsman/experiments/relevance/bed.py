@@ -39,22 +39,32 @@ Encode = Callable[[Sequence[str]], FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Graded pairs of one part: `texts` [n], `queries` [n], `labels` [n], raw `scores` [n]."""
+    """Graded pairs of one part: `texts` [n], `queries` [n], `labels` [n], raw `scores` [n], and how far
+    the raters of each pair lie apart at least, as a standard deviation, `spreads` [n].
+    """
 
     name: str
     texts: tuple[tuple[str, str], ...]
     labels: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
+    spreads: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, name: str, pairs: Sequence[GradedPair], grading: Grading) -> Sample:
         """Raises InputError where fewer than two grades occur."""
-        return cls(
-            name,
-            tuple((pair.query, pair.content) for pair in pairs),
-            grading.grades(pairs, name),
-            np.array([pair.score for pair in pairs]),
-        )
+        return cls._of(name, pairs, grading.grades(pairs, name))
+
+    @classmethod
+    def some(cls, name: str, pairs: Sequence[GradedPair], grading: Grading) -> Sample:
+        """The same of a few pairs, all of one grade perhaps, which join others."""
+        return cls._of(name, pairs, np.array([grading.grade(pair.score) for pair in pairs]))
+
+    @classmethod
+    def _of(cls, name: str, pairs: Sequence[GradedPair], labels: npt.NDArray[np.int64]) -> Sample:
+        texts = tuple((pair.query, pair.content) for pair in pairs)
+        scores = np.array([pair.score for pair in pairs])
+        spreads = [least_spread(p.score) if p.variance is None else p.variance for p in pairs]
+        return cls(name, texts, labels, scores, np.array(spreads))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -71,6 +81,7 @@ class Sample:
             self.texts + other.texts,
             np.concatenate([self.labels, other.labels]),
             np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.spreads, other.spreads]),
         )
 
     def fine(self) -> Labelled:
@@ -88,6 +99,12 @@ class Sample:
         else:
             targets = one_hot(torch.from_numpy(self.labels), grades).float()
         return Labelled(self.texts, targets, self.labels)
+
+
+def least_spread(mean: float) -> float:
+    """The least standard deviation that whole ratings of this mean can have: next to each other."""
+    share = mean - np.floor(mean)
+    return float(np.sqrt(share * (1 - share)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +127,7 @@ class Bed:
 
     def picked(self, places: npt.NDArray[np.int64]) -> Sample:
         """Pairs of the pool with their labels, which are paid for."""
-        pairs = self.pool.look_up(places)
-        # All of one grade, as few pairs may be, they join others.
-        labels = np.array([self.grading.grade(pair.score) for pair in pairs], dtype=np.int64)
-        texts = tuple((pair.query, pair.content) for pair in pairs)
-        return Sample("picked", texts, labels, np.array([pair.score for pair in pairs]))
+        return Sample.some("picked", self.pool.look_up(places), self.grading)
 
     def samples(self) -> tuple[Sample, ...]:
         """What rows are scored on."""

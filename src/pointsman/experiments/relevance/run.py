@@ -146,7 +146,8 @@ def _studies(rows: Rows, seeds: int) -> list[Table]:
     tests = (bed.id_test, bed.ood_test)
     return [
         what_was_picked(rows),
-        *(against_raters([says(sample) for says in plain], sample) for sample in tests),
+        *(against_raters([says(sample) for says in plain], sample, bed.train) for sample in tests),
+        against_raters([says(bed.shop) for says in plain], bed.shop, bed.train, same_scale=False),
         *(
             conformal_sets([says(sample) for says in plain], dev, sample, bed.id_dev)
             for sample in tests

@@ -20,6 +20,9 @@ from pointsman.grade.conformal import Conformal
 from pointsman.grade.recipe import ALPHAS
 from pointsman.types import FloatArray
 
+# Ratings whose spread is below this may all be the same: means are rounded to hundredths.
+_AGREED = 0.1
+
 
 def what_was_picked(rows: Rows, seed: int = 0) -> Table:
     """Of each way of picking: how many queries, how far from training, how unsure, which grades."""
@@ -59,27 +62,41 @@ def what_was_picked(rows: Rows, seed: int = 0) -> Table:
     return Table("What was picked", columns, cells, notes)
 
 
-def against_raters(said: Sequence[FloatArray], sample: Sample) -> Table:
-    """Expected relevance beside the mean of the raters, by how much these disagree.
+def against_raters(
+    said: Sequence[FloatArray], sample: Sample, train: Sample, *, same_scale: bool = True
+) -> Table:
+    """The model and a single rater beside the raters' mean, by how much the raters disagree.
 
-    A mean that lies between two grades of the raters' scale cannot have been unanimous.
+    The model's score is the mean of the training pairs' scores of each grade, weighed by its
+    probabilities; it has an error only where the sample's raters used that scale.
     """
-    relevance = np.mean([p @ np.arange(p.shape[1]) for p in said], axis=0)
-    whole = np.isclose(sample.scores, np.round(sample.scores))
+    p = np.mean(said, axis=0)
+    levels = [train.scores[train.labels == grade].mean() for grade in range(p.shape[1])]
+    scores = p @ np.array(levels)
     columns: list[Column | str] = [
         "raters",
         "pairs",
         Column("Spearman's ρ", decimals=3),
-        Column("mean expected grade", decimals=2),
+        Column("model, RMSE", decimals=3),
+        Column("single rater, RMSE", decimals=3),
     ]
+    agreed = sample.spreads < _AGREED
     cells: list[list[Cell]] = []
-    for name, these in (("may agree", whole), ("disagree", ~whole), ("all", whole | ~whole)):
-        line: list[Cell] = [name, int(these.sum()), None, None]
+    for name, these in (("may agree", agreed), ("disagree", ~agreed), ("all", agreed | ~agreed)):
+        line: list[Cell] = [name, int(these.sum()), None, None, None]
         if len(np.unique(sample.scores[these])) > 1:
-            found = spearmanr(relevance[these], sample.scores[these]).statistic
-            line[2:] = [float(found), float(relevance[these].mean())]
+            line[2] = float(spearmanr(scores[these], sample.scores[these]).statistic)
+        if these.any():
+            if same_scale:
+                line[3] = float(np.sqrt(np.mean((scores[these] - sample.scores[these]) ** 2)))
+            line[4] = float(np.sqrt(np.mean(sample.spreads[these] ** 2)))
         cells.append(line)
-    return Table(f"The model against its raters, {sample.name}", columns, cells)
+    note = (
+        "A single rater's error is what ratings of that mean must have at least."
+        if same_scale
+        else "A single rater's error is the spread of the ratings that the source gives."
+    )
+    return Table(f"The model against its raters, {sample.name}", columns, cells, [note])
 
 
 def conformal_sets(
