@@ -1,0 +1,174 @@
+"""Ordered selections: how likely a sequence of choices is, how to draw one, and what a set of them is.
+
+A selection is a row of places of candidates in reading order, -1 after its end. Candidates have
+scores; at every step one of those left is chosen with probability ∝ exp(score) (Plackett 1975, Luce
+1959), or the selection stops. Where scores do not depend on what was chosen already, drawing is
+Gumbel top-k, and the probability of a set in any order is exact. Pure functions; n candidates, at most
+k of them are chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations, permutations
+
+import torch
+from torch import Tensor
+
+from pointsman.errors import ConfigError, InputError
+
+Step = Callable[[Tensor], Tensor]
+"""Selections so far [m, t] -> scores of the candidates and of stopping [m, n + 1]."""
+
+END = -1
+
+
+def log_prob(scores: Tensor, selections: Tensor) -> Tensor:
+    """Log-probabilities [m] of `selections` [m, k] by scores [m, k, n + 1] of each step.
+
+    The last score is that of stopping, -inf where there is none; the first step cannot stop, and after
+    k choices nothing more is asked. Scores [n + 1] stand for every step of every selection. Raises
+    InputError for a selection that is empty, chooses what is not there or twice, or goes on after its
+    end.
+    """
+    m, k = selections.shape
+    n = scores.shape[-1] - 1
+    _check(selections, n)
+    scores = scores.expand(m, k, n + 1)
+    taken = torch.zeros(m, n + 1, dtype=torch.bool, device=scores.device)
+    total = scores.new_zeros(m)
+    for step in range(k):
+        chosen = selections[:, step]
+        going_on = torch.ones_like(chosen, dtype=torch.bool)
+        if step:
+            going_on = selections[:, step - 1] != END
+        log_p = _allowed(scores[:, step], taken, first=step == 0).log_softmax(-1)
+        place = torch.where(chosen == END, n, chosen)
+        here = log_p.gather(1, place.unsqueeze(1)).squeeze(1)
+        total = total + torch.where(going_on, here, torch.zeros_like(here))
+        taken = taken.scatter(1, place.unsqueeze(1), (chosen != END).unsqueeze(1))
+    return total
+
+
+def sample(
+    step: Step, candidates: int, k: int, m: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """m selections [m, k] drawn one choice after the other, by scores that may depend on the former.
+
+    Raises ConfigError for fewer than one choice, candidate or selection.
+    """
+    _check_sizes(candidates, k, m)
+    k = min(k, candidates)
+    drawn = torch.full((m, k), END)
+    taken = torch.zeros(m, candidates + 1, dtype=torch.bool)
+    for t in range(k):
+        scores = _allowed(step(drawn[:, :t]).detach().cpu(), taken, first=t == 0)
+        place = torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
+        place = torch.where(drawn[:, t - 1] == END, candidates, place) if t else place
+        drawn[:, t] = torch.where(place == candidates, END, place)
+        taken = taken.scatter(1, place.unsqueeze(1), True)
+        taken[:, candidates] = False
+    return drawn
+
+
+def best(step: Step, candidates: int, k: int) -> Tensor:
+    """The selection [at most k] that takes the likeliest choice at every step."""
+    _check_sizes(candidates, k, 1)
+    chosen = torch.full((1, 0), END)
+    taken = torch.zeros(1, candidates + 1, dtype=torch.bool)
+    for t in range(min(k, candidates)):
+        scores = _allowed(step(chosen).detach().cpu(), taken, first=t == 0)
+        place = scores.argmax(-1)
+        if int(place) == candidates:
+            break
+        chosen = torch.cat([chosen, place.unsqueeze(1)], dim=1)
+        taken[0, place] = True
+    return chosen[0]
+
+
+def gumbel_top_k(
+    scores: Tensor, k: int, m: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """m selections [m, k] by scores [n] that stay, without stopping: the k greatest of score + noise.
+
+    With Gumbel noise this is Plackett-Luce sampling without replacement (Kool et al., arXiv
+    1903.06059).
+    """
+    _check_sizes(len(scores), k, m)
+    uniform = torch.rand(m, len(scores), generator=generator, dtype=torch.float64)
+    noise = -(-uniform.clamp(1e-300, 1 - 1e-16).log()).log()
+    return (scores.detach().double().cpu() + noise).topk(min(k, len(scores)), dim=1).indices
+
+
+def set_log_prob(scores: Tensor, sets: Tensor) -> Tensor:
+    """Log-probabilities [s] that the first k choices by scores [n] are the sets [s, k], in any order.
+
+    P(T) = Σ_{i in T} P(T - i) λ_i / (Λ - λ(T - i)) with λ = exp(score) and Λ = Σ λ: 2^k states in
+    place of k! orders. What is left, Λ - λ(T - i), is summed rather than subtracted, so that nothing
+    cancels where one candidate is nearly everything.
+    """
+    k = sets.shape[1]
+    inside = scores[sets]  # [s, k]
+    others = scores.expand(len(sets), -1).scatter(1, sets, -torch.inf)
+    # From here on in logarithms; a set of all candidates leaves none outside.
+    outside = torch.where(
+        torch.isneginf(others).all(1), -torch.inf, _finite(others).logsumexp(1)
+    ).unsqueeze(1)
+    log_p = [scores.new_zeros(len(sets))]
+    for state in range(1, 2**k):
+        ways = []
+        for i in range(k):
+            if state >> i & 1:
+                before = state & ~(1 << i)
+                left = [j for j in range(k) if not before >> j & 1]
+                rest = torch.cat([outside, inside[:, left]], dim=1).logsumexp(1)
+                ways.append(log_p[before] + inside[:, i] - rest)
+        log_p.append(torch.stack(ways).logsumexp(0))
+    return log_p[-1]
+
+
+def all_sets(candidates: int, k: int) -> Tensor:
+    """Every set of k candidates [n over k, k], each rising."""
+    return torch.tensor(list(combinations(range(candidates), k)), dtype=torch.long)
+
+
+def all_selections(candidates: int, k: int, *, stopping: bool) -> Tensor:
+    """Every selection of k candidates, or of one to k where it may stop [m, k]; for small cases."""
+    rows: list[tuple[int, ...]] = []
+    for size in range(1 if stopping else k, k + 1):
+        ended = (END,) * (k - size)
+        rows += [(*each, *ended) for each in permutations(range(candidates), size)]
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _allowed(scores: Tensor, taken: Tensor, first: bool) -> Tensor:
+    """Scores [m, n + 1] with -inf where a candidate is taken, and for stopping before anything is."""
+    blocked = taken.clone()
+    if first:
+        blocked[:, -1] = True
+    return scores.masked_fill(blocked, -torch.inf)
+
+
+def _finite(scores: Tensor) -> Tensor:
+    """A row that is -inf throughout as zeros: its logsumexp would have no gradient."""
+    none = torch.isneginf(scores).all(1, keepdim=True)
+    return torch.where(none, torch.zeros_like(scores), scores)
+
+
+def _check(selections: Tensor, n: int) -> None:
+    if ((selections < END) | (selections >= n)).any():
+        raise InputError(f"a selection holds places of {n} candidates, and {END} after its end")
+    if (selections[:, 0] == END).any():
+        raise InputError("a selection holds one candidate at least")
+    ended = selections == END
+    if (ended[:, :-1] & ~ended[:, 1:]).any():
+        raise InputError("a selection goes on after its end")
+    places = selections.sort(dim=1).values
+    if ((places[:, 1:] == places[:, :-1]) & (places[:, 1:] != END)).any():
+        raise InputError("a selection holds a candidate twice")
+
+
+def _check_sizes(candidates: int, k: int, m: int) -> None:
+    for value, what in ((candidates, "candidate"), (k, "choice"), (m, "selection")):
+        if value < 1:
+            raise ConfigError(f"at least 1 {what} is needed, not {value}")

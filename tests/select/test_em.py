@@ -1,0 +1,139 @@
+"""EM on a case small enough to count every selection, and a reader whose likelihoods are given."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pointsman.errors import InputError
+from pointsman.select.em import (
+    centred,
+    elbo,
+    log_marginal,
+    posterior,
+    reader_loss,
+    sample_weights,
+    sampled_log_marginal,
+    selector_loss,
+)
+from pointsman.select.passagewise import set_log_likelihood
+from pointsman.select.permutation import all_selections, all_sets, gumbel_top_k, log_prob
+
+NEVER = torch.tensor([-torch.inf], dtype=torch.float64)
+EVERY = all_selections(4, 2, stopping=False)
+# Passage 2 alone holds the answer, plainly; passage 0 disputes it.
+LOG_A = torch.tensor([-torch.inf, -torch.inf, 1.0, -torch.inf], dtype=torch.float64)
+LOG_B = torch.tensor([2.0, 0.0, 1.2, -1.0], dtype=torch.float64)
+LIKELIHOODS = set_log_likelihood(LOG_A, LOG_B, EVERY)
+
+
+def prior(scores: torch.Tensor) -> torch.Tensor:
+    return log_prob(torch.cat([scores, NEVER]), EVERY)
+
+
+def test_likelihood_by_hand() -> None:
+    sets = torch.tensor([[2, 1], [0, 1], [2, -1]])
+    found = set_log_likelihood(LOG_A, LOG_B, sets).exp()
+    e = math.e
+    assert found.tolist() == pytest.approx([e / (e**1.2 + 1), 0, e / e**1.2])
+    with pytest.raises(InputError, match="between 0 and 1"):
+        set_log_likelihood(LOG_B + 1, LOG_B, sets)
+
+
+def test_likelihoods_gradient_is_zero_where_nothing_holds_the_answer() -> None:
+    log_b = LOG_B.clone().requires_grad_()
+    found = set_log_likelihood(LOG_A, log_b, EVERY)
+    reader_loss(sample_weights(found.detach()), found).backward()
+    assert log_b.grad is not None
+    assert torch.isfinite(log_b.grad).all()
+    # What disputes the answer loses, in what is read with it.
+    assert log_b.grad[0] > 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-3, 3), min_size=4, max_size=4))
+def test_the_posterior_makes_the_bound_tight(scores: list[float]) -> None:
+    log_p = prior(torch.tensor(scores, dtype=torch.float64))
+    q = posterior(log_p, LIKELIHOODS)
+    assert q.sum().item() == pytest.approx(1)
+    whole = log_marginal(log_p, LIKELIHOODS).item()
+    assert elbo(q, log_p, LIKELIHOODS).item() == pytest.approx(whole)
+    uniform = (-torch.inf < LIKELIHOODS).double()
+    uniform /= uniform.sum()
+    assert elbo(uniform, log_p, LIKELIHOODS).item() <= whole + 1e-9
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-3, 3), min_size=4, max_size=4))
+def test_the_selectors_gradient_is_that_of_the_marginal(scores: list[float]) -> None:
+    """With the posterior as weights, -Σ w log p(z) falls as log Σ p(z) p(y | z) rises."""
+    one = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
+    other = one.detach().clone().requires_grad_()
+    log_p = prior(one)
+    selector_loss(posterior(log_p, LIKELIHOODS).detach(), log_p).backward()
+    (-log_marginal(prior(other), LIKELIHOODS)).backward()
+    torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_em_never_makes_the_marginal_worse() -> None:
+    """Whole E-steps, and M-steps small enough; the answer's passage comes first in the end."""
+    scores = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    seen = []
+    for _ in range(60):
+        log_p = prior(scores)
+        q = posterior(log_p, LIKELIHOODS).detach()
+        seen.append(elbo(q, log_p, LIKELIHOODS).item())
+        (slope,) = torch.autograd.grad(selector_loss(q, log_p), scores)
+        scores = (scores - slope).detach().requires_grad_()
+    assert all(later >= former - 1e-12 for former, later in pairwise(seen))
+    assert seen[-1] > seen[0] + 0.5
+    assert scores.argmax().item() == 2
+
+
+@pytest.mark.parametrize("m", [2, 4, 8])
+def test_drawn_selections_estimate_the_gradient(m: int) -> None:
+    """Self-normalised weights are biased for small m and point the same way; centring keeps them so."""
+    scores = torch.tensor([0.5, 0.2, -0.5, 0.0], dtype=torch.float64, requires_grad=True)
+    exact = torch.autograd.grad(log_marginal(prior(scores), LIKELIHOODS), scores)[0]
+    generator = torch.Generator().manual_seed(m)
+    slopes = []
+    for _ in range(600):
+        drawn = gumbel_top_k(scores, 2, m, generator)
+        weights = sample_weights(set_log_likelihood(LOG_A, LOG_B, drawn))
+        loss = selector_loss(centred(weights), log_prob(torch.cat([scores, NEVER]), drawn))
+        slopes.append(-torch.autograd.grad(loss, scores)[0])
+    mean = torch.stack(slopes).mean(0)
+    assert torch.cosine_similarity(mean, exact, dim=0).item() > 0.9
+
+
+def test_one_selection_says_nothing_once_it_is_centred() -> None:
+    weights = sample_weights(torch.tensor([[-3.0]]))
+    assert weights.item() == 1
+    assert centred(weights).item() == 0
+
+
+def test_where_no_selection_gives_the_answer() -> None:
+    never = torch.full((2, 3), -torch.inf)
+    never[1, 0] = -1.0
+    weights = sample_weights(never)
+    assert weights.tolist() == [[0, 0, 0], [1, 0, 0]]
+    assert centred(weights)[0].tolist() == [0, 0, 0]
+    assert torch.isfinite(reader_loss(weights, never))
+    assert sampled_log_marginal(never).tolist() == pytest.approx([-torch.inf, -1 - math.log(3)])
+
+
+def test_every_set_of_twenty_at_once() -> None:
+    generator = torch.Generator().manual_seed(0)
+    log_b = torch.randn(20, generator=generator, dtype=torch.float64)
+    log_a = log_b - torch.rand(20, generator=generator, dtype=torch.float64) * 5
+    sets = all_sets(20, 5)
+    found = set_log_likelihood(log_a, log_b, sets)
+    one = sets[1234]
+    assert found[1234].item() == pytest.approx(
+        (log_a[one].logsumexp(0) - log_b[one].logsumexp(0)).item()
+    )
