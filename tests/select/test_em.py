@@ -41,6 +41,8 @@ def test_likelihood_by_hand() -> None:
     found = set_log_likelihood(LOG_A, LOG_B, sets).exp()
     e = math.e
     assert found.tolist() == pytest.approx([e / (e**1.2 + 1), 0, e / e**1.2])
+    silent = set_log_likelihood(LOG_A, LOG_B, sets, log_c=0.0).exp()
+    assert silent[2].item() == pytest.approx(e / (e**1.2 + 1))
     with pytest.raises(InputError, match="between 0 and 1"):
         set_log_likelihood(LOG_B + 1, LOG_B, sets)
 

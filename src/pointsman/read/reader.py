@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.pairs import TokenBatch
@@ -108,15 +109,8 @@ class SpanReader:
         candidates: list[list[_Candidate]] = [[] for _ in questions]
         partitions: list[list[float]] = [[] for _ in questions]
         gflops = [0.0 for _ in questions]
-        batches = self.backbone.tokens(
-            pairs,
-            self._adapter,
-            max_length=self.settings.max_length,
-            overlap=self.settings.overlap,
-            deadline=deadline,
-        )
-        for batch in batches:
-            self._collect(batch, owner, n_best, candidates, partitions)
+        for batch, odds in self.span_odds(pairs, deadline):
+            _collect(batch, odds, owner, n_best, candidates, partitions)
             window_gflops = self.backbone.shape.forward_gflops(1, batch.states.shape[1])
             for window in batch.windows:
                 gflops[owner[window.pair][0]] += window_gflops
@@ -127,37 +121,23 @@ class SpanReader:
             for q in range(len(questions))
         ]
 
-    def _collect(
-        self,
-        batch: TokenBatch,
-        owner: Sequence[tuple[int, int]],
-        n_best: int,
-        candidates: list[list[_Candidate]],
-        partitions: list[list[float]],
-    ) -> None:
-        passage_tokens = batch.passage_mask()
-        start, end = self._head.logits(batch.states, choosable(passage_tokens))
-        width = min(self.settings.answer_width, start.shape[1])
-        odds = span_log_odds(start, end, passage_tokens, width)
-        totals = window_partition(odds).cpu().tolist()
-        # More than n_best a window: some name the same answer, and overlapping windows repeat spans.
-        keep = min(4 * n_best + 4, odds[0].numel())
-        best, places = odds.flatten(1).topk(keep, dim=1)
-        for row, window in enumerate(batch.windows):
-            question, passage = owner[window.pair]
-            partitions[question].append(totals[row])
-            for value, place in zip(best[row].tolist(), places[row].tolist(), strict=True):
-                if value == float("-inf"):
-                    break
-                first, last = place // width, place // width + place % width
-                candidates[question].append(
-                    _Candidate(
-                        passage,
-                        int(window.offsets[first, 0]),
-                        int(window.offsets[last, 1]),
-                        value,
-                    )
-                )
+    def span_odds(
+        self, pairs: Sequence[tuple[str, str]], deadline: Deadline | None = None
+    ) -> Iterator[tuple[TokenBatch, Tensor]]:
+        """The windows of (question, passage) pairs in batches, each with its spans' log-odds [windows,
+        length, width]; see `span_log_odds`.
+        """
+        for batch in self.backbone.tokens(
+            pairs,
+            self._adapter,
+            max_length=self.settings.max_length,
+            overlap=self.settings.overlap,
+            deadline=deadline,
+        ):
+            passage_tokens = batch.passage_mask()
+            start, end = self._head.logits(batch.states, choosable(passage_tokens))
+            width = min(self.settings.answer_width, start.shape[1])
+            yield batch, span_log_odds(start, end, passage_tokens, width)
 
     def _reading(
         self,
@@ -193,3 +173,30 @@ class SpanReader:
         )
         confidence = float(self.settings.calibration.apply(x)[0])
         return Reading(spans=spans, no_answer=no_answer, confidence=confidence)
+
+
+def _collect(
+    batch: TokenBatch,
+    odds: Tensor,
+    owner: Sequence[tuple[int, int]],
+    n_best: int,
+    candidates: list[list[_Candidate]],
+    partitions: list[list[float]],
+) -> None:
+    width = odds.shape[2]
+    totals = window_partition(odds).cpu().tolist()
+    # More than n_best a window: some name the same answer, and overlapping windows repeat spans.
+    keep = min(4 * n_best + 4, odds[0].numel())
+    best, places = odds.flatten(1).topk(keep, dim=1)
+    for row, window in enumerate(batch.windows):
+        question, passage = owner[window.pair]
+        partitions[question].append(totals[row])
+        for value, place in zip(best[row].tolist(), places[row].tolist(), strict=True):
+            if value == float("-inf"):
+                break
+            first, last = place // width, place // width + place % width
+            candidates[question].append(
+                _Candidate(
+                    passage, int(window.offsets[first, 0]), int(window.offsets[last, 1]), value
+                )
+            )

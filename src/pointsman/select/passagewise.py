@@ -1,12 +1,14 @@
 """A reader that looks at one passage at a time tells the likelihood of every selection after one read.
 
-With a_i the summed unnormalised probability of the answer's spans in passage i, and b_i that of all
-its spans, p(y | x, d_z) = Σ_{i in z} a_i / Σ_{i in z} b_i: reading n passages once prices all n over k
-sets of them, in place of k passages for each of m that are drawn. The order of a selection does not
-matter to such a reader.
+With a_i the summed unnormalised probability of the answer's spans in passage i, b_i that of all its
+spans, and c that of no answer, p(y | x, d_z) = Σ_{i in z} a_i / (c + Σ_{i in z} b_i): reading n passages
+once prices all n over k sets of them, in place of k passages for each of m that are drawn. The order
+of a selection does not matter to such a reader.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -14,7 +16,9 @@ from torch import Tensor
 from pointsman.errors import InputError
 
 
-def set_log_likelihood(log_a: Tensor, log_b: Tensor, sets: Tensor) -> Tensor:
+def set_log_likelihood(
+    log_a: Tensor, log_b: Tensor, sets: Tensor, log_c: float = -math.inf
+) -> Tensor:
     """log p(y | x, d_z) [s] of sets [s, k] of passages with log a and log b [n]; -1 in a set is nobody.
 
     -inf where no passage of a set holds the answer. Raises InputError where some a_i is above its b_i,
@@ -27,7 +31,8 @@ def set_log_likelihood(log_a: Tensor, log_b: Tensor, sets: Tensor) -> Tensor:
     nothing = torch.full((), -torch.inf, dtype=log_a.dtype, device=log_a.device)
     above = torch.where(there, log_a[places], nothing)
     below = torch.where(there, log_b[places], nothing)
-    return _logsumexp(above) - _logsumexp(below)
+    silence = below.new_full((len(sets), 1), log_c)
+    return _logsumexp(above) - _logsumexp(torch.cat([below, silence], dim=1))
 
 
 def _logsumexp(values: Tensor) -> Tensor:

@@ -1,0 +1,95 @@
+"""How well a span reader explains an answer that is known (protocol `Likelihood`).
+
+In retrieved passages nobody has marked the answer: every span counts that reads like one of the
+answers, whatever its case and spaces. A passage-wise reader's likelihood of any selection of passages
+follows from two numbers of each passage, its `Shares`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pointsman.deadline import Deadline
+from pointsman.read.reader import SpanReader
+from pointsman.read.targets import token_span
+from pointsman.types import Passage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shares:
+    """Of one question's passages, log Σ exp of their spans' log-odds against silence: of the spans
+    that are an answer, `answer` [n], -inf where there is none, and of all spans, `all` [n].
+    """
+
+    answer: npt.NDArray[np.float64]
+    all: npt.NDArray[np.float64]
+
+    def log_likelihood(self) -> float:
+        """log of the reader's probability of the answer in all these passages; -inf where it has none."""
+        return float(
+            np.logaddexp.reduce(self.answer, initial=-np.inf)
+            - np.logaddexp.reduce(self.all, initial=0.0)
+        )
+
+
+class SpanLikelihood:
+    """The likelihood of answers under a span reader."""
+
+    def __init__(self, reader: SpanReader) -> None:
+        self.reader = reader
+
+    def log_likelihood(
+        self, question: str, passages: Sequence[Passage], answers: Sequence[str]
+    ) -> float:
+        """log p(answers | question, passages): of all spans that are one of them together."""
+        return self.shares([question], [passages], [answers])[0].log_likelihood()
+
+    def shares(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        answers: Sequence[Sequence[str]],
+        deadline: Deadline | None = None,
+    ) -> list[Shares]:
+        """One for each question; all questions' passages share batches."""
+        pairs: list[tuple[str, str]] = []
+        marked: list[list[tuple[int, int]]] = []
+        for question, given, known in zip(questions, passages, answers, strict=True):
+            pairs += [(question, passage.text) for passage in given]
+            marked += [mentions(passage.text, known) for passage in given]
+        answer, every = np.full((2, len(pairs)), -np.inf)
+        for batch, odds in self.reader.span_odds(pairs, deadline):
+            totals = torch.logsumexp(odds.double().flatten(1), dim=1).cpu().tolist()
+            for row, window in enumerate(batch.windows):
+                every[window.pair] = np.logaddexp(every[window.pair], totals[row])
+                spans = {token_span(window.offsets, *mention) for mention in marked[window.pair]}
+                for first, last in filter(None, spans):
+                    if last - first < odds.shape[2]:
+                        here = float(odds[row, first, last - first])
+                        answer[window.pair] = np.logaddexp(answer[window.pair], here)
+        ends = np.cumsum([len(given) for given in passages]).tolist()
+        return [
+            Shares(answer[end - len(given) : end], every[end - len(given) : end])
+            for given, end in zip(passages, ends, strict=True)
+        ]
+
+
+def mentions(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
+    """The characters [start, end) of whatever in a text reads like one of the answers, each once.
+
+    Case does not matter, nor what kind of space stands between words; an answer is no part of a word.
+    """
+    found: dict[tuple[int, int], None] = {}
+    for answer in answers:
+        words = [re.escape(word) for word in answer.split()]
+        if words:
+            spaced = r"\s+".join(words)
+            pattern = rf"(?<!\w){spaced}(?!\w)"
+            found |= dict.fromkeys(m.span() for m in re.finditer(pattern, text, re.IGNORECASE))
+    return list(found)
