@@ -16,7 +16,7 @@ from pointsman.grade.features import feature_width
 from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective
-from pointsman.grade.probe import between, probe, scaled
+from pointsman.grade.probe import best_probe, between, probe, scaled
 from pointsman.grade.recipe import Labelled, choose_alpha, train_grader
 from pointsman.grade.scaling import Temperature
 from pointsman.grade.task import GraderTask, Part, grader_of
@@ -255,3 +255,18 @@ def test_nothing_to_learn_from(backbone: Backbone, tmp_path: Path) -> None:
 def test_one_guard_at_a_time() -> None:
     with pytest.raises(ConfigError, match="either label smoothing or OCC"):
         Objective(smoothing=0.1, occ=0.5)
+
+
+def test_a_probe_does_not_learn_noise_by_heart() -> None:
+    """Random labels: whoever learns them by heart is sure on dev too, and wrong."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(320, 40, generator=generator)
+    targets = torch.eye(3)[torch.randint(0, 3, (320,), generator=generator)]
+    head = GradeHead.fresh("plain", 40, 3, 64, generator)
+    train, dev = (x[:160], targets[:160]), (x[160:], targets[160:])
+
+    def on_dev(fitted: GradeHead) -> float:
+        return -float((dev[1] * fitted.log_probabilities(dev[0])).sum(1).mean())
+
+    assert on_dev(probe(*train, head, Objective(), penalty=0.001)) > 2
+    assert on_dev(best_probe(*train, dev, head, Objective())) < np.log(3) + 0.05

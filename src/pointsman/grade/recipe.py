@@ -22,7 +22,7 @@ from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead, HeadKind
 from pointsman.grade.objective import Objective
 from pointsman.grade.pairwise import PairTexts
-from pointsman.grade.probe import between, probe
+from pointsman.grade.probe import best_probe, between
 from pointsman.grade.task import GraderTask, Part, grader_of
 from pointsman.training.loop import Outcome, Plan, Progress, train
 from pointsman.types import FloatArray
@@ -170,9 +170,11 @@ def train_grader(
     probed = None
     if recipe.probing:
         before = grader_of(backbone, Part(adapter, head), settings)
-        some = drawn(len(train_on.pairs), recipe.probed, recipe.plan.seed)
-        features = torch.from_numpy(before.features([train_on.pairs[i] for i in some]))
-        head = probed = probe(features, train_on.targets[some], head, recipe.objective)
+        (features, targets), watched = (
+            _some_features(before, part, recipe.probed, recipe.plan.seed)
+            for part in (train_on, dev)
+        )
+        head = probed = best_probe(features, targets, watched, head, recipe.objective)
 
     def evaluate(grader: PairGrader) -> Mapping[str, float]:
         found = grader.probabilities(dev.pairs)
@@ -197,6 +199,15 @@ def train_grader(
     )
     outcome = train(task, recipe.plan, folder, show)
     return Trained(probed, task.part(outcome.parameters), outcome, start)
+
+
+def _some_features(
+    grader: PairGrader, part: Labelled, count: int | None, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Features and targets of so many of the pairs."""
+    some = drawn(len(part.pairs), count, seed)
+    features = grader.features([part.pairs[i] for i in some])
+    return torch.from_numpy(features), part.targets[some]
 
 
 def choose_alpha(

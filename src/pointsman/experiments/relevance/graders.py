@@ -106,7 +106,9 @@ class Graders:
 
     def _identity(self, run: Run) -> str:
         backbone = self.backbone.identity.sha256, str(self.backbone.dtype)
-        return _digest(run, self.recipe, backbone, self._bed_digest)
+        # How many pairs are probed makes no other grader where none are.
+        recipe = self.recipe if run.probing else replace(self.recipe, probed=None)
+        return _digest(run, recipe, backbone, self._bed_digest)
 
     def _grader(self, run: Run, alpha: float) -> PairGrader:
         settings = self._recipe_of(run).settings(self._names(run))

@@ -38,6 +38,7 @@ RECIPE = Recipe(
     max_length=128,
     # The lower half stays as it is: its states of all pairs are made once for all graders.
     from_layer=3,
+    probed=6_000,
     plan=Plan(measure="macro_f1", epochs=1, learning_rate=7e-4, evaluations=1),
 )
 
