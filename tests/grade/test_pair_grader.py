@@ -270,3 +270,25 @@ def test_a_probe_does_not_learn_noise_by_heart() -> None:
 
     assert on_dev(probe(*train, head, Objective(), penalty=0.001)) > 2
     assert on_dev(best_probe(*train, dev, head, Objective())) < np.log(3) + 0.05
+
+
+def test_training_leaves_what_it_began_with_as_it_was(backbone: Backbone, tmp_path: Path) -> None:
+    """Or the path from the probe to the end would begin at the end."""
+    start = part_of(backbone)
+    before = {name: p.clone() for name, p in start.adapter.tensors().items()}
+    recipe = replace(QUICK, probing=True)
+    data, dev = made(0), made(1, 60)
+    trained = train_grader(
+        backbone, data, dev, SETTINGS.grades, recipe, tmp_path, start=start.adapter
+    )
+    for name, tensor in start.adapter.tensors().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+    assert trained.probed is not None
+    for name, tensor in trained.probed.tensors.items():
+        assert (tensor - trained.tuned.head.tensors[name]).abs().max() > 1e-3
+
+    head = GradeHead.fresh("plain", 6, 3, 4)
+    kept = {name: p.clone() for name, p in head.tensors.items()}
+    probe(torch.randn(30, 6), torch.eye(3)[torch.arange(30) % 3], head, Objective(), penalty=0.01)
+    for name, tensor in head.tensors.items():
+        torch.testing.assert_close(tensor, kept[name], rtol=0, atol=0)

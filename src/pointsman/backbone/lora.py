@@ -63,9 +63,9 @@ class LoraAdapter:
             }
         )
 
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Its matrices as parameters, by the names that `tensors` gives them."""
-        return {name: nn.Parameter(value.float()) for name, value in self.tensors().items()}
+    def trainable(self, device: torch.device | None = None) -> dict[str, nn.Parameter]:
+        """Its matrices as parameters of their own, by the names that `tensors` gives them."""
+        return own_parameters(self.tensors(), device)
 
     def from_layer(self, number: int) -> LoraAdapter:
         """What it changes of the transformer layers from this number on; all of it for 0."""
@@ -93,6 +93,16 @@ class LoraAdapter:
                 for name, pair in self.layers.items()
             }
         )
+
+
+def own_parameters(
+    tensors: Mapping[str, Tensor], device: torch.device | None = None
+) -> dict[str, nn.Parameter]:
+    """Copies in fp32 that training may change; what was given stays as it is."""
+    return {
+        name: nn.Parameter(value.detach().to(device, torch.float32, copy=True))
+        for name, value in tensors.items()
+    }
 
 
 def linear_layers(base: nn.Module) -> dict[str, nn.Linear]:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pointsman.backbone.lora import LoraAdapter, LowRank
+from pointsman.backbone.lora import LoraAdapter, LowRank, own_parameters
 from pointsman.errors import ConfigError
 from pointsman.grade.head import GradeHead, interpolate
 from pointsman.grade.objective import Objective
 from pointsman.grade.task import Part
 
-PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.001)
+PENALTIES = (0.3, 0.1, 0.03, 0.01)
 
 
 def probe(
@@ -35,7 +35,7 @@ def probe(
     `penalty` is twice the weight of the squared weights beside the mean loss: without it a head on
     separable data never comes to rest. Deterministic.
     """
-    parameters = {name: nn.Parameter(p.detach().float()) for name, p in head.tensors.items()}
+    parameters = own_parameters(head.tensors)
     optimizer = torch.optim.LBFGS(
         list(parameters.values()), max_iter=steps, line_search_fn="strong_wolfe"
     )

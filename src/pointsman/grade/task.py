@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter
+from pointsman.backbone.lora import LoraAdapter, own_parameters
 from pointsman.backbone.pairs import Window, passage_mask
 from pointsman.grade.features import pair_features
 from pointsman.grade.grader import GraderSettings, PairGrader
@@ -72,14 +72,8 @@ class GraderTask:
         self._seed = seed
         self._windows = _first_windows(backbone, pairs, settings)
         self._wording = torch.from_numpy(wording(pairs)) if settings.wording else None
-        self._adapter_parameters = {
-            name: nn.Parameter(p.detach().to(backbone.device))
-            for name, p in self._changed.trainable().items()
-        }
-        self._head_parameters = {
-            name: nn.Parameter(p.detach().float().to(backbone.device))
-            for name, p in start.head.tensors.items()
-        }
+        self._adapter_parameters = self._changed.trainable(backbone.device)
+        self._head_parameters = own_parameters(start.head.tensors, backbone.device)
 
     @property
     def device(self) -> torch.device:

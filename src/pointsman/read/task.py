@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter
+from pointsman.backbone.lora import LoraAdapter, own_parameters
 from pointsman.backbone.pairs import Window, collate, passage_mask
 from pointsman.evaluate.reading import ReadingScores, score_reading
 from pointsman.read.examples import epoch_examples, examples_digest
@@ -89,13 +89,8 @@ class ReaderTask:
         ]
         self._seed = seed
         self._template = adapter
-        self._adapter_parameters = {
-            name: nn.Parameter(p.detach().to(backbone.device))
-            for name, p in adapter.trainable().items()
-        }
-        self._head_parameters = {
-            name: nn.Parameter(p.float().to(backbone.device)) for name, p in head.tensors.items()
-        }
+        self._adapter_parameters = adapter.trainable(backbone.device)
+        self._head_parameters = own_parameters(head.tensors, backbone.device)
         self._epoch: tuple[int, list[list[Target]]] | None = None
 
     @property

@@ -76,10 +76,7 @@ class ExpertTask:
             for query in judged
         ]
         self._judged_rows = np.unique(np.concatenate(self._positives))
-        self._parameters = {
-            name: nn.Parameter(p.detach().to(backbone.device))
-            for name, p in adapter.trainable().items()
-        }
+        self._parameters = adapter.trainable(backbone.device)
 
     @property
     def device(self) -> torch.device:
