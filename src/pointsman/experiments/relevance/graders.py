@@ -148,8 +148,8 @@ class Graders:
             return labelled
         places = list(run.taught)
         said = self.of_pool(replace(run, taught=()))[places]
-        texts = [self.bed.pool_texts[i] for i in places]
-        return joined([labelled, taught(texts, said)])
+        texts = self.bed.pool_texts  # made anew whenever it is asked for
+        return joined([labelled, taught([texts[i] for i in places], said)])
 
     def _hard(self, sample: Sample, soft: bool = False) -> Labelled:
         return sample.labelled(len(self.bed.grading.names), soft)
