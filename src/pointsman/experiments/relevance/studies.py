@@ -32,7 +32,7 @@ def what_was_picked(rows: Rows, seed: int = 0) -> Table:
     far = window(own, 0.9).inside(distances)
     entropy = entr(graders.of_pool(plain)).sum(axis=1)
     known = {query for query, _ in bed.train.texts}
-    names = bed.grading.names
+    names, texts = bed.grading.names, bed.pool_texts
     columns: list[Column | str] = [
         "picked by",
         "pairs",
@@ -44,7 +44,7 @@ def what_was_picked(rows: Rows, seed: int = 0) -> Table:
     cells: list[list[Cell]] = []
     for name in PICKS:
         places = np.array(rows.picked(seed, name))
-        queries = {bed.pool_texts[i][0] for i in places.tolist()}
+        queries = {texts[i][0] for i in places.tolist()}
         assert not queries & known
         labels = bed.picked(places).labels
         shares = np.bincount(labels, minlength=len(names)) / len(labels)
