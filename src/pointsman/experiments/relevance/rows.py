@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pointsman.evaluate.calibration import nll
 from pointsman.experiments.relevance.bed import Sample
 from pointsman.experiments.relevance.graders import POOL, TRAIN, Graders, Run
 from pointsman.grade.acquire import DISTANCES, QUANTILES
@@ -100,9 +101,13 @@ class Rows:
         return self.said(run, self.best_alpha(run))
 
     def best_alpha(self, run: Run) -> float:
-        """The α of the best macro-F1 on the topics held out of training, the larger of equals."""
+        """The α of the best likelihood on the topics held out of training, the larger of equals."""
         shifted = self.graders.bed.shifted
-        return max(ALPHAS, key=lambda alpha: (self.macro_f1(run, shifted, alpha), alpha))
+
+        def loss(alpha: float) -> float:
+            return nll(self.graders.probabilities(run, shifted, alpha), shifted.labels)
+
+        return min(reversed(ALPHAS), key=loss)
 
     def macro_f1(self, run: Run, sample: Sample, alpha: float) -> float:
         """Macro-F1 of a grader on a sample, α of the way from probe to fine-tuned."""
