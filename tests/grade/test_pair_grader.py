@@ -292,3 +292,28 @@ def test_training_leaves_what_it_began_with_as_it_was(backbone: Backbone, tmp_pa
     probe(torch.randn(30, 6), torch.eye(3)[torch.arange(30) % 3], head, Objective(), penalty=0.01)
     for name, tensor in head.tensors.items():
         torch.testing.assert_close(tensor, kept[name], rtol=0, atol=0)
+
+
+def test_a_probe_is_kept_with_its_run(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fitted again it may differ in the last bits, and the run would be refused as another one."""
+    from pointsman.grade import recipe as module
+
+    recipe, data, dev = replace(QUICK, probing=True), made(0), made(1, 60)
+    first = train_grader(backbone, data, dev, GRADES, recipe, tmp_path)
+
+    def again(*given: object) -> GradeHead:
+        raise AssertionError("it is there already")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "best_probe", again)
+        second = train_grader(backbone, data, dev, GRADES, recipe, tmp_path)
+        assert second.outcome.steps == first.outcome.steps
+        # Other data are another probe.
+        with pytest.raises(AssertionError, match="there already"):
+            train_grader(backbone, made(2), dev, GRADES, recipe, tmp_path)
+    assert first.probed is not None
+    assert second.probed is not None
+    for name, tensor in first.probed.tensors.items():
+        torch.testing.assert_close(second.probed.tensors[name], tensor, rtol=0, atol=0)

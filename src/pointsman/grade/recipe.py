@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.backbone.lora import LoraAdapter, new_adapter, read_safetensors
 from pointsman.data.draw import drawn
 from pointsman.errors import InputError
 from pointsman.evaluate.calibration import nll
@@ -169,12 +171,17 @@ def train_grader(
     head = GradeHead.fresh(recipe.head, width, len(grades), recipe.hidden, generator)
     probed = None
     if recipe.probing:
-        before = grader_of(backbone, Part(adapter, head), settings)
-        (features, targets), watched = (
-            _some_features(before, part, recipe.probed, recipe.plan.seed)
-            for part in (train_on, dev)
-        )
-        head = probed = best_probe(features, targets, watched, head, recipe.objective)
+        before = Part(adapter, head)
+
+        def fitted() -> GradeHead:
+            grader = grader_of(backbone, before, settings)
+            (features, targets), watched = (
+                _some_features(grader, part, recipe.probed, recipe.plan.seed)
+                for part in (train_on, dev)
+            )
+            return best_probe(features, targets, watched, before.head, recipe.objective)
+
+        head = probed = _kept(folder, head, _digest(backbone, recipe, before, train_on), fitted)
 
     def evaluate(grader: PairGrader) -> Mapping[str, float]:
         found = grader.probabilities(dev.pairs)
@@ -199,6 +206,32 @@ def train_grader(
     )
     outcome = train(task, recipe.plan, folder, show)
     return Trained(probed, task.part(outcome.parameters), outcome, start)
+
+
+def _kept(folder: Path, like: GradeHead, key: str, make: Callable[[], GradeHead]) -> GradeHead:
+    """A probe with the tensors of another head, made once for a run: fitted again it would differ in the last bits, and what was
+    trained from the first one could not be gone on with.
+    """
+    from safetensors.torch import save_file
+
+    path = folder / f"probe-{key}.safetensors"
+    if path.is_file():
+        found = read_safetensors(path)
+        return GradeHead(like.kind, {name: found[name] for name in like.tensors})
+    head = make()
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".partial")
+    save_file(head.tensors, aside)
+    os.replace(aside, path)
+    return head
+
+
+def _digest(backbone: Backbone, recipe: Recipe, before: Part, data: Labelled) -> str:
+    """Changes with whatever a probe follows from."""
+    digest = hashlib.sha256(repr((backbone.identity.sha256, recipe, list(data.pairs))).encode())
+    for tensor in (*before.adapter.tensors().values(), *before.head.tensors.values(), data.targets):
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _some_features(
