@@ -110,6 +110,13 @@ def relevance(
         list[str] | None,
         typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
     ] = None,
+    studies: Annotated[
+        bool,
+        typer.Option(
+            "--studies/--no-studies",
+            help="With those that train more: budgets, shares, cut-offs, seven grades, automatic labels.",
+        ),
+    ] = True,
     limit: Limit = None,
     backbone: BackboneName = None,
     run: Run = None,
@@ -128,7 +135,15 @@ def relevance(
         base = encoder_to_train(backbone)
         folder = run or cache_directory() / "relevance"
         return run_relevance(
-            data, base, folder, seeds=seeds, limit=limit, only=row or None, draw=out, show=show
+            data,
+            base,
+            folder,
+            seeds=seeds,
+            limit=limit,
+            only=row or None,
+            studies=studies,
+            draw=out,
+            show=show,
         )
 
     run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)

@@ -85,25 +85,31 @@ def run(
     seeds: int = 5,
     limit: int | None = None,
     only: Sequence[str] | None = None,
+    studies: bool = True,
     draw: Path | None = None,
     show: Show | None = None,
 ) -> Report:
     """All rows on Home Depot's test parts and on another shop, by so many seeds.
 
     `folder` keeps graders and what they say; the same call goes on from there. `limit` bounds the
-    queries of each part, `only` names the rows and leaves out the studies and the pictures, which are
-    written where `draw` says.
+    queries of each part. `only` names the rows, and leaves out all studies and the pictures, which are
+    written where `draw` says; without `studies` those are left out that train more graders.
     """
     show = show or silent
     recipe = recipe.on(backbone)
     bed = load(data, lambda queries: backbone.encode(queries, prompt="query"), limit)
     graders = Graders(bed, backbone, recipe, folder / "runs", ArrayCache(folder / "said"), show)
     with backbone.keeping_pairs(recipe.from_layer):
-        return _report(graders, seeds, only, draw, show)
+        return _report(graders, seeds, only, studies, draw, show)
 
 
 def _report(
-    graders: Graders, seeds: int, only: Sequence[str] | None, draw: Path | None, show: Show
+    graders: Graders,
+    seeds: int,
+    only: Sequence[str] | None,
+    studies: bool,
+    draw: Path | None,
+    show: Show,
 ) -> Report:
     bed = graders.bed
     names = [row.name for row in _named(Rows(graders, OCC_CHOICES[0]).all(), only)]
@@ -128,7 +134,9 @@ def _report(
         choices,
     ]
     if only is None:
-        tables += [path_table(made, seeds), *_studies(made, seeds), *all_sweeps(made, draw)]
+        tables += [path_table(made, seeds), *_studies(made, seeds)]
+        if studies:
+            tables += all_sweeps(made, draw)
         if draw is not None:
             draw_all(made, draw)
     details = {
