@@ -172,6 +172,11 @@ def test_the_whole_experiment_and_going_on_with_it(
     )
     assert [table.rows for table in again.tables] == [table.rows for table in report.tables]
     assert not any("training on" in what for what in shown)
+    fewer = run(shop, backbone, tmp_path, recipe=QUICK, seeds=1, studies=False)
+    titles = [table.title for table in fewer.tables]
+    assert titles == [table.title for table in report.tables][: len(titles)]
+    assert "What was picked" in titles
+    assert "Automatic labels" not in titles
 
 
 def test_a_row_that_there_is_not(shop: Path, backbone: Backbone, tmp_path: Path) -> None:
