@@ -39,7 +39,7 @@ class Recipe:
     the head is fitted to the base's features before fine-tuning; `alpha_lora` is LoRA's α. `start`
     names the specialist whose adapter fine-tuning begins with in place of a fresh one: what a reader
     learned of questions and passages serves a grader too. Layers below `from_layer` stay as they
-    were, which trains twice as fast from the middle on. With `wording` the head sees how much of the
+    were, and a step is the faster for it. With `wording` the head sees how much of the
     question's wording the passage repeats. `probed` bounds the pairs that the head is fitted to.
     """
 
