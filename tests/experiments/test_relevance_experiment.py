@@ -20,6 +20,7 @@ from pointsman.experiments.relevance.rows import PICKS, Rows
 from pointsman.experiments.relevance.run import run
 from pointsman.experiments.relevance.studies import against_raters
 from pointsman.experiments.report import silent
+from pointsman.grade.decision import Decision
 from pointsman.grade.objective import Objective
 from tiny import write_tiny
 
@@ -78,15 +79,15 @@ def test_measures_by_hand() -> None:
         np.zeros(4),
     )
     p = np.array([[0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0, 1, 0], [1, 0, 0]], dtype=np.float32)
-    dev = np.eye(3, dtype=np.float32), np.arange(3)
-    found = measured(sample, p, dev)
+    sure = Decision.fit(np.eye(3), np.arange(3))
+    found = measured(sample, p, sure)
     # Right on b and c; F1 0 of grade 0 (one labelled, one predicted), 2/3 of 1, 2/3 of 2.
     assert found["accuracy"] == 0.5
     assert found["macro-F1"] == pytest.approx(4 / 9)
     # Dev is right as it is and moves no threshold; one that favours grade 1 makes c and d right too.
     assert found["by thresholds"] == found["macro-F1"]
     unsure = np.array([[0.6, 0.4, 0], [0.8, 0.2, 0], [0, 0, 1]], dtype=np.float32)
-    favoured = measured(sample, unsure[[1, 2, 0, 0]], (unsure, np.array([1, 0, 2])))
+    favoured = measured(sample, unsure[[1, 2, 0, 0]], Decision.fit(unsure, np.array([1, 0, 2])))
     assert favoured["macro-F1"] == pytest.approx(1 / 2)
     assert favoured["by thresholds"] == 1
     # Only q says something about order: its grade 2 comes second.

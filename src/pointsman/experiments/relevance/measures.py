@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from pointsman.evaluate.calibration import brier, ece, nll, top_label
 from pointsman.evaluate.classification import accuracy, confusion, macro_f1, quadratic_kappa
@@ -16,23 +15,14 @@ from pointsman.types import FloatArray
 
 MEASURES = ("macro-F1", "by thresholds", "accuracy", "kappa", "nDCG@10", "ECE", "Brier", "NLL")
 
-Grades = npt.NDArray[np.int64]
-Dev = tuple[FloatArray, Grades]
-"""What a grader says of dev [m, G], and dev's grades [m]."""
 
-
-def named_grades(probabilities: FloatArray, dev: Dev) -> Grades:
-    """The grades [n] that are named for probabilities [n, G] by the thresholds that dev prefers."""
-    return Decision.fit(*dev).grades(probabilities)
-
-
-def measured(sample: Sample, probabilities: FloatArray, dev: Dev) -> dict[str, float]:
-    """MEASURES of probabilities [n, G]: macro-F1 of the likeliest grade, and of the grade that dev's
-    thresholds name. nDCG ranks each query's own pairs by expected relevance.
+def measured(sample: Sample, probabilities: FloatArray, decision: Decision) -> dict[str, float]:
+    """MEASURES of probabilities [n, G]: macro-F1 of the likeliest grade, and of the grade that
+    `decision`, fitted to dev, names. nDCG ranks each query's own pairs by expected relevance.
     """
     grades = probabilities.shape[1]
     counts = confusion(sample.labels, probabilities.argmax(axis=1), grades)
-    named = confusion(sample.labels, named_grades(probabilities, dev), grades)
+    named = confusion(sample.labels, decision.grades(probabilities), grades)
     return {
         "macro-F1": float(macro_f1(counts)),
         "by thresholds": float(macro_f1(named)),

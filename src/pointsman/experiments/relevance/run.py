@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from pointsman.evaluate.significance import Interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.relevance.bed import Bed, Sample, load
 from pointsman.experiments.relevance.graders import Graders, Run
-from pointsman.experiments.relevance.measures import MEASURES, Dev, measured, named_grades
+from pointsman.experiments.relevance.measures import MEASURES, measured
 from pointsman.experiments.relevance.rows import Row, Rows
 from pointsman.experiments.relevance.studies import (
     against_raters,
@@ -27,6 +28,7 @@ from pointsman.experiments.relevance.studies import (
 )
 from pointsman.experiments.relevance.sweeps import all_sweeps
 from pointsman.experiments.report import Report, Show, silent
+from pointsman.grade.decision import Decision
 from pointsman.grade.objective import Objective
 from pointsman.grade.recipe import ALPHAS, Recipe
 from pointsman.grade.shift import estimate
@@ -60,20 +62,20 @@ class Measured:
     said: Said
     on: Sample
 
-    @property
-    def devs(self) -> list[Dev]:
-        """What the thresholds of each seed are chosen on."""
-        return [(said, self.on.labels) for said in self.said[self.on.name]]
+    @cached_property
+    def decisions(self) -> list[Decision]:
+        """The thresholds of each seed, which dev chooses."""
+        return [Decision.fit(said, self.on.labels) for said in self.said[self.on.name]]
 
     def measured(self, sample: Sample) -> list[dict[str, float]]:
         """The measures of each seed."""
-        pairs = zip(self.said[sample.name], self.devs, strict=True)
-        return [measured(sample, said, dev) for said, dev in pairs]
+        pairs = zip(self.said[sample.name], self.decisions, strict=True)
+        return [measured(sample, said, decision) for said, decision in pairs]
 
     def named(self, sample: Sample) -> npt.NDArray[np.int64]:
         """The grades that all seeds name, by thresholds, one seed's after the other's."""
-        pairs = zip(self.said[sample.name], self.devs, strict=True)
-        return np.concatenate([named_grades(said, dev) for said, dev in pairs])
+        pairs = zip(self.said[sample.name], self.decisions, strict=True)
+        return np.concatenate([decision.grades(said) for said, decision in pairs])
 
 
 def run(
@@ -181,7 +183,7 @@ def choose_occ(graders: Graders) -> tuple[Objective, Table]:
         scores = []
         for sample in (bed.id_dev, bed.shifted):
             said = graders.probabilities(Run(objective), sample)
-            found = measured(sample, said, (said, sample.labels))
+            found = measured(sample, said, Decision.fit(said, sample.labels))
             line += [found["macro-F1"], found["ECE"], found["NLL"]]
             scores.append(found["NLL"])
         best[objective] = float(np.mean(scores))
@@ -240,7 +242,8 @@ def shift_table(bed: Bed, rows: Sequence[Measured]) -> Table:
         after = [np.asarray(estimate(p, prior).probabilities, dtype=np.float32) for p in before]
         line: list[Cell] = [each.row.name]
         for said in (before, after):
-            found = [measured(bed.shop, p, dev) for p, dev in zip(said, each.devs, strict=True)]
+            pairs = zip(said, each.decisions, strict=True)
+            found = [measured(bed.shop, p, decision) for p, decision in pairs]
             line += [float(np.mean([one[name] for one in found])) for name in names]
         cells.append(line)
     note = "No label of the other shop is used: the shares are those that the probabilities imply."
@@ -279,9 +282,9 @@ def path_table(rows: Rows, seeds: int) -> Table:
         found: dict[str, list[dict[str, float]]] = {s.name: [] for s in samples}
         for seed in range(seeds):
             says = rows.said(Run(probing=True, seed=seed), alpha)
-            dev = says(bed.id_dev), bed.id_dev.labels
+            decision = Decision.fit(says(bed.id_dev), bed.id_dev.labels)
             for s in samples:
-                found[s.name].append(measured(s, says(s), dev))
+                found[s.name].append(measured(s, says(s), decision))
         line: list[Cell] = [f"{alpha:g}"]
         for name in ("by thresholds", "NLL"):
             line += [float(np.mean([one[name] for one in found[s.name]])) for s in samples]

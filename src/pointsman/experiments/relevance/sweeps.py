@@ -16,11 +16,11 @@ from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.relevance import pictures
 from pointsman.experiments.relevance.bed import Sample
 from pointsman.experiments.relevance.graders import Run
-from pointsman.experiments.relevance.measures import Dev, measured, named_grades
+from pointsman.experiments.relevance.measures import measured
 from pointsman.experiments.relevance.rows import Rows
 from pointsman.grade.acquire import QUANTILES
 from pointsman.grade.augment import window
-from pointsman.types import FloatArray
+from pointsman.grade.decision import Decision
 
 BUDGETS = (0.01, 0.02, 0.05, 0.10, 0.20)
 """Shares of the pool."""
@@ -127,39 +127,40 @@ def _table(
     cells: list[list[Cell]] = []
     for start, run in lines:
         line = list(start)
+        says, decision = rows.said(run), _decision(rows, run)
         for sample in tests:
-            found = measured(sample, *_both(rows, run, sample))
+            found = measured(sample, says(sample), decision)
             line += [found["macro-F1"], found["by thresholds"], found["NLL"]]
         cells.append(line)
     return Table(title, columns, cells, ["The first seed.", *notes])
 
 
-def _both(rows: Rows, run: Run, sample: Sample) -> tuple[FloatArray, Dev]:
-    """What a grader says of a sample and of dev."""
-    says = rows.said(run)
+def _decision(rows: Rows, run: Run) -> Decision:
+    """The thresholds that dev chooses for a grader."""
     dev = rows.graders.bed.id_dev
-    return says(sample), (says(dev), dev.labels)
+    return Decision.fit(rows.said(run)(dev), dev.labels)
 
 
 def _draw(rows: Rows, runs: Mapping[tuple[str, int], Run], path: Path) -> None:
     tests = (rows.graders.bed.id_test, rows.graders.bed.ood_test)
     none = runs["none", 0]
+    decisions = {run: _decision(rows, run) for run in runs.values()}
     curves: dict[str, dict[str, dict[float, tuple[float, float, float]]]] = {}
     for sample in tests:
+        points = {run: _point(rows, run, sample, each) for run, each in decisions.items()}
         lines = curves.setdefault(sample.name, {})
         for (way, count), run in runs.items():
             if way in WAYS:
-                lines.setdefault(way, {0: _point(rows, none, sample)})
-                lines[way][count] = _point(rows, run, sample)
+                lines.setdefault(way, {0: points[none]})[count] = points[run]
     pictures.budget_curves(curves, path, y="macro-F1 by thresholds, %")
 
 
-def _point(rows: Rows, run: Run, sample: Sample) -> tuple[float, float, float]:
-    said, dev = _both(rows, run, sample)
+def _point(rows: Rows, run: Run, sample: Sample, decision: Decision) -> tuple[float, float, float]:
+    said = rows.said(run)(sample)
     found = bootstrap(
         macro_f1,
         sample.labels,
-        named_grades(said, dev),
+        decision.grades(said),
         classes=said.shape[1],
         groups=sample.queries,
     )
