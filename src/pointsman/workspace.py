@@ -52,6 +52,11 @@ UNGRADED = "none"
 PRETRAINED = "hf:"
 
 
+def pretrained_name(grader: str) -> str | None:
+    """The path or hub name that a grader's name holds where it begins with "hf:", else None."""
+    return grader.removeprefix(PRETRAINED) if grader.startswith(PRETRAINED) else None
+
+
 @dataclass(frozen=True, slots=True)
 class SourceReport:
     """What became of one source: passages by fate, documents that could not be used, seconds."""
@@ -211,8 +216,7 @@ class Workspace:
     @property
     def pretrained_grader(self) -> str | None:
         """The path or hub name of the grader where it is a Hugging Face model, else None."""
-        name = self.settings.grade.grader
-        return name.removeprefix(PRETRAINED) if name.startswith(PRETRAINED) else None
+        return pretrained_name(self.settings.grade.grader)
 
     @property
     def grader_folder(self) -> Path | None:

@@ -272,10 +272,10 @@ def fill(
     Labels that are there stay. A column says which the grader gave.
     """
     from pointsman.data.labels import BY, read_sheet
-    from pointsman.workspace import PRETRAINED
+    from pointsman.workspace import pretrained_name
 
     _check_free(out)
-    pretrained = grader.removeprefix(PRETRAINED) if grader.startswith(PRETRAINED) else None
+    pretrained = pretrained_name(grader)
     if (pretrained is None) != (grades is None):
         raise typer.BadParameter("goes with hf:MODEL, and with it alone", param_hint="--grades")
     specialist = None

@@ -209,8 +209,10 @@ def train_grader(
 
 
 def _kept(folder: Path, like: GradeHead, key: str, make: Callable[[], GradeHead]) -> GradeHead:
-    """A probe with the tensors of another head, made once for a run: fitted again it would differ in the last bits, and what was
-    trained from the first one could not be gone on with.
+    """A probe with the tensors of another head, made once for a run.
+
+    Fitted again it would differ in the last bits, and what was trained from the first one could not
+    be gone on with.
     """
     from safetensors.torch import save_file
 
