@@ -13,11 +13,13 @@ from pointsman.data.arrays import ArrayCache
 from pointsman.data.graded import GradedPair
 from pointsman.data.testbed import HOMEDEPOT
 from pointsman.errors import InputError
+from pointsman.evaluate.calibration import nll
 from pointsman.experiments.relevance.bed import Sample, held_out_topics, least_spread, load
 from pointsman.experiments.relevance.graders import Graders, Run, summed
 from pointsman.experiments.relevance.measures import measured, within_queries
 from pointsman.experiments.relevance.rows import PICKS, Rows
 from pointsman.experiments.relevance.run import run
+from pointsman.experiments.relevance.shifts import LEVEL, Population
 from pointsman.experiments.relevance.studies import against_raters
 from pointsman.experiments.report import silent
 from pointsman.grade.decision import Decision
@@ -232,3 +234,30 @@ def test_the_model_against_its_raters() -> None:
     assert (rows[1][3], rows[1][4]) == (pytest.approx(0), pytest.approx((2 / 9) ** 0.5))
     assert rows[2][4] == pytest.approx((2 / 27) ** 0.5)
     assert against_raters([p], sample, sample, same_scale=False).rows[0][3] is None
+
+
+def test_a_shift_of_shares_is_corrected_and_another_one_left_alone() -> None:
+    prior, centres = np.array([0.5, 0.3, 0.2]), np.array([-1.5, 0.0, 1.5])
+
+    def population(name: str, n: int, moved: float = 0.0) -> Population:
+        rng = np.random.default_rng(n)
+        labels = rng.choice(3, size=n, p=prior)
+        x = rng.normal(centres[labels] + moved, 1)
+        joint = prior * np.exp(-((x[:, None] - centres) ** 2) / 2)
+        said = (joint / joint.sum(axis=1, keepdims=True)).astype(np.float32)
+        return Population(name, labels, [str(i) for i in range(n)], [said, said])
+
+    dev, known = population("dev", 2_000), population("known", 5_000)
+    drawn = known.drawn([0.1, 0.2, 0.7])
+    assert drawn.shares(3) == pytest.approx([0.1, 0.2, 0.7], abs=0.01)
+    assert len(drawn.queries) == len(set(drawn.queries)) == len(drawn.labels) > 1_000
+    (given, by_em, mixed, allowed, true), p = drawn.corrected(dev, prior)
+    assert p > LEVEL
+    assert len(given) == len(true) == 2
+    losses = [nll(each[0], drawn.labels) for each in (given, by_em, mixed, allowed, true)]
+    assert losses[2] == losses[3]
+    assert max(losses[1:]) < losses[0] - 0.1
+    (given, _, mixed, allowed, _), p = population("moved", 3_000, moved=3.0).corrected(dev, prior)
+    assert p < LEVEL
+    assert allowed[0] is given[0]
+    assert not np.array_equal(mixed[0], given[0])
