@@ -64,26 +64,19 @@ def sample(
     for t in range(k):
         scores = _allowed(step(drawn[:, :t]).detach().cpu(), taken, first=t == 0)
         place = torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
-        place = torch.where(drawn[:, t - 1] == END, candidates, place) if t else place
-        drawn[:, t] = torch.where(place == candidates, END, place)
-        taken = taken.scatter(1, place.unsqueeze(1), True)
-        taken[:, candidates] = False
+        _take(drawn, taken, t, place)
     return drawn
 
 
-def best(step: Step, candidates: int, k: int) -> Tensor:
-    """The selection [at most k] that takes the likeliest choice at every step."""
-    _check_sizes(candidates, k, 1)
-    chosen = torch.full((1, 0), END)
-    taken = torch.zeros(1, candidates + 1, dtype=torch.bool)
-    for t in range(min(k, candidates)):
-        scores = _allowed(step(chosen).detach().cpu(), taken, first=t == 0)
-        place = scores.argmax(-1)
-        if int(place) == candidates:
-            break
-        chosen = torch.cat([chosen, place.unsqueeze(1)], dim=1)
-        taken[0, place] = True
-    return chosen[0]
+def best(step: Step, candidates: int, k: int, m: int = 1) -> Tensor:
+    """m selections [m, k], each of the likeliest choice at every step."""
+    _check_sizes(candidates, k, m)
+    chosen = torch.full((m, min(k, candidates)), END)
+    taken = torch.zeros(m, candidates + 1, dtype=torch.bool)
+    for t in range(chosen.shape[1]):
+        scores = _allowed(step(chosen[:, :t]).detach().cpu(), taken, first=t == 0)
+        _take(chosen, taken, t, scores.argmax(-1))
+    return chosen
 
 
 def gumbel_top_k(
@@ -147,6 +140,16 @@ def _allowed(scores: Tensor, taken: Tensor, first: bool) -> Tensor:
     if first:
         blocked[:, -1] = True
     return scores.masked_fill(blocked, -torch.inf)
+
+
+def _take(chosen: Tensor, taken: Tensor, t: int, place: Tensor) -> None:
+    """Write the t-th choices [m] down; the last place is stopping, which stays a choice."""
+    stop = taken.shape[1] - 1
+    if t:
+        place = torch.where(chosen[:, t - 1] == END, stop, place)
+    chosen[:, t] = torch.where(place == stop, END, place)
+    taken.scatter_(1, place.unsqueeze(1), True)
+    taken[:, stop] = False
 
 
 def _finite(scores: Tensor) -> Tensor:
