@@ -33,7 +33,7 @@ def log_prob(scores: Tensor, selections: Tensor) -> Tensor:
     """
     m, k = selections.shape
     n = scores.shape[-1] - 1
-    _check(selections, n)
+    check(selections, n)
     scores = scores.expand(m, k, n + 1)
     taken = torch.zeros(m, n + 1, dtype=torch.bool, device=scores.device)
     total = scores.new_zeros(m)
@@ -134,6 +134,20 @@ def all_selections(candidates: int, k: int, *, stopping: bool) -> Tensor:
     return torch.tensor(rows, dtype=torch.long)
 
 
+def check(selections: Tensor, n: int) -> None:
+    """Raises InputError where rows are no selections of n candidates; see `log_prob`."""
+    if ((selections < END) | (selections >= n)).any():
+        raise InputError(f"a selection holds places of {n} candidates, and {END} after its end")
+    if (selections[:, 0] == END).any():
+        raise InputError("a selection holds one candidate at least")
+    ended = selections == END
+    if (ended[:, :-1] & ~ended[:, 1:]).any():
+        raise InputError("a selection goes on after its end")
+    places = selections.sort(dim=1).values
+    if ((places[:, 1:] == places[:, :-1]) & (places[:, 1:] != END)).any():
+        raise InputError("a selection holds a candidate twice")
+
+
 def _allowed(scores: Tensor, taken: Tensor, first: bool) -> Tensor:
     """Scores [m, n + 1] with -inf where a candidate is taken, and for stopping before anything is."""
     blocked = taken.clone()
@@ -156,19 +170,6 @@ def _finite(scores: Tensor) -> Tensor:
     """A row that is -inf throughout as zeros: its logsumexp would have no gradient."""
     none = torch.isneginf(scores).all(1, keepdim=True)
     return torch.where(none, torch.zeros_like(scores), scores)
-
-
-def _check(selections: Tensor, n: int) -> None:
-    if ((selections < END) | (selections >= n)).any():
-        raise InputError(f"a selection holds places of {n} candidates, and {END} after its end")
-    if (selections[:, 0] == END).any():
-        raise InputError("a selection holds one candidate at least")
-    ended = selections == END
-    if (ended[:, :-1] & ~ended[:, 1:]).any():
-        raise InputError("a selection goes on after its end")
-    places = selections.sort(dim=1).values
-    if ((places[:, 1:] == places[:, :-1]) & (places[:, 1:] != END)).any():
-        raise InputError("a selection holds a candidate twice")
 
 
 def _check_sizes(candidates: int, k: int, m: int) -> None:
