@@ -30,7 +30,7 @@ from pointsman.retriever import MAX_QUESTION, Retriever, check_question
 from pointsman.route.plain import BaseRouter
 from pointsman.select.plain import TopK
 from pointsman.trace import Cost
-from pointsman.types import Allocation, Answer, FloatArray, Graded, Passage, Routing
+from pointsman.types import Allocation, Answer, FloatArray, Graded, Passage, Routing, Selection
 from pointsman.workspace import Workspace
 from spaces import (
     CORPUS,
@@ -588,18 +588,32 @@ def test_without_a_grader_scores_are_not_looked_at(
 
 
 class Backwards:
-    def select(self, question: str, passages: Sequence[Passage], relevance: FloatArray) -> Any:
-        assert relevance.shape == (len(passages),)
-        return np.arange(len(passages))[::-1]
+    def select(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        relevance: Sequence[FloatArray],
+        deadline: Deadline | None = None,
+    ) -> list[Selection]:
+        found = []
+        for given, known in zip(passages, relevance, strict=True):
+            assert known.shape == (len(given),)
+            # Two are left out, the likelier one of them the last that came.
+            chances = np.linspace(0.1, 0.2, len(given), dtype=np.float32)
+            found.append(Selection(np.arange(len(given))[-3::-1], chances, 0.5))
+        return found
 
 
 def test_a_selector_decides_the_order(build: Callable[..., Pipeline]) -> None:
     agent = Recorder("one")
     answer = build(selector=Backwards(), agents=[agent]).ask("Which bridge?")
     retrieve, select = answer.trace.steps[1], answer.trace.steps[3]
-    assert select.choice == retrieve.options[::-1]
-    assert agent.contexts == [list(retrieve.options[::-1])]
-    assert select.note == "6 of 6"
+    assert select.choice == retrieve.options[3::-1]
+    assert agent.contexts == [list(retrieve.options[3::-1])]
+    assert select.options == (*select.choice, *retrieve.options[:3:-1])
+    assert select.scores == pytest.approx((0.16, 0.14, 0.12, 0.1, 0.2, 0.18))
+    assert select.note == "4 of 6"
+    assert select.cost.gflops == 0.5
 
 
 class Fixed:

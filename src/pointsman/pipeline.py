@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError
@@ -28,7 +27,7 @@ from pointsman.retriever import MODES as MODES
 from pointsman.retriever import Mode as Mode
 from pointsman.retriever import Retriever, check_mode, check_question
 from pointsman.trace import Cost, Step, Trace, shorten
-from pointsman.types import Answer, FloatArray, Graded, Hit, Passage, Routing, Where
+from pointsman.types import Answer, FloatArray, Graded, Hit, Passage, Routing, Selection, Where
 
 # So many questions share one encode, one search and one read; more are taken in turns, so that
 # memory does not grow with their number.
@@ -156,9 +155,15 @@ class Pipeline:
         )
         graded = [self._ranked(row, each) for row, each in zip(hits, said, strict=True)]
         clock.lap("grading")
+        selected = self.selector.select(
+            questions,
+            [each.passages for each in graded],
+            [each.relevance for each in graded],
+            deadline,
+        )
         contexts = [
-            each.picked(self.selector.select(question, each.passages, each.relevance))
-            for question, each in zip(questions, graded, strict=True)
+            [each.passages[i] for i in chosen.order]
+            for each, chosen in zip(graded, selected, strict=True)
         ]
         clock.lap("selecting")
         allocation = self.allocator.allocate(questions, contexts, self.settings.price)
@@ -191,14 +196,7 @@ class Pipeline:
                     note=self._searched(routing, i, len(ids)),
                 ),
                 graded[i].step(self.grader.grades, self.settings.min_relevance, clock.seconds[2]),
-                Step(
-                    "select",
-                    graded[i].ids,
-                    (),
-                    tuple(passage.id for passage in contexts[i]),
-                    clock.seconds[3],
-                    note=f"{len(contexts[i])} of {len(graded[i].ids)}",
-                ),
+                _select_step(graded[i].ids, selected[i], clock.seconds[3]),
                 Step(
                     "defer",
                     allocation.agents,
@@ -282,9 +280,6 @@ class _Ranked:
         """Something was found, and nothing of it is relevant enough."""
         return bool(self.ranked) and not self.passages
 
-    def picked(self, order: npt.NDArray[np.int64]) -> list[Passage]:
-        return [self.passages[i] for i in order]
-
     def step(self, grades: Sequence[str], least: float, seconds: float) -> Step:
         note = ", ".join(grades)
         if len(self.passages) < len(self.ranked):
@@ -331,6 +326,25 @@ def _route_step(routing: Routing, i: int, seconds: float) -> Step:
         tuple(float(weights[j]) for j in order),
         tuple(routing.experts[j] for j in order if weights[j] > 0),
         seconds,
+    )
+
+
+def _select_step(ids: Sequence[str], selected: Selection, seconds: float) -> Step:
+    """What the reader sees in its order, then what it does not; as they came where nothing was weighed."""
+    order, chances = selected.order.tolist(), selected.chances
+    options, scores = list(range(len(ids))), tuple[float, ...]()
+    if chances is not None:
+        rest = sorted(set(options).difference(order), key=lambda i: -chances[i])
+        options = order + rest
+        scores = tuple(float(chances[i]) for i in options)
+    return Step(
+        "select",
+        tuple(ids[i] for i in options),
+        scores,
+        tuple(ids[i] for i in order),
+        seconds,
+        Cost(gflops=selected.gflops),
+        note=f"{len(order)} of {len(ids)}",
     )
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-
 from pointsman.deadline import Deadline
 from pointsman.trace import Cost
 from pointsman.types import (
@@ -20,6 +17,7 @@ from pointsman.types import (
     Passage,
     Reading,
     Routing,
+    Selection,
     Where,
 )
 
@@ -134,9 +132,13 @@ class Selector(Protocol):
     """Chooses which passages the reader sees, and in which order."""
 
     def select(
-        self, question: str, passages: Sequence[Passage], relevance: FloatArray
-    ) -> npt.NDArray[np.int64]:
-        """Indices into `passages`, in reading order, each at most once."""
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        relevance: Sequence[FloatArray],
+        deadline: Deadline | None = None,
+    ) -> list[Selection]:
+        """One for each question, in order; `passages` come best first, with their `relevance` [n] each."""
         ...
 
 

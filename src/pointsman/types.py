@@ -128,6 +128,19 @@ class Graded:
     gflops: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Which of one question's n passages the reader sees: their places `order` [k] in reading order.
+
+    `chances` [n] is how likely each was: a chosen one when its turn came, the others at the turn after
+    the last; None where nothing was weighed. `gflops` is what selecting took.
+    """
+
+    order: npt.NDArray[np.int64]
+    chances: FloatArray | None = None
+    gflops: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of one of the passages that a reader was given.

@@ -16,9 +16,11 @@ from pointsman.types import Passage
 def chosen(k: int, *relevance: float) -> list[int]:
     selector: Selector = TopK(k)
     passages = [Passage(str(i), "text") for i in range(len(relevance))]
-    order = selector.select("question", passages, np.asarray(relevance, dtype=np.float32))
-    assert order.dtype == np.int64
-    return [int(i) for i in order]
+    given = np.asarray(relevance, dtype=np.float32)
+    (found,) = selector.select(["question"], [passages], [given])
+    assert found.order.dtype == np.int64
+    assert found.chances is None
+    return found.order.tolist()
 
 
 @settings(deadline=None)

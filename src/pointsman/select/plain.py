@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError
-from pointsman.types import FloatArray, Passage
+from pointsman.types import FloatArray, Passage, Selection
 
 
 class TopK:
@@ -20,7 +20,11 @@ class TopK:
         self.k = k
 
     def select(
-        self, question: str, passages: Sequence[Passage], relevance: FloatArray
-    ) -> npt.NDArray[np.int64]:
-        """Indices of at most k passages; `relevance` [n] had its say in their order already."""
-        return np.arange(min(self.k, len(passages)), dtype=np.int64)
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        relevance: Sequence[FloatArray],
+        deadline: Deadline | None = None,
+    ) -> list[Selection]:
+        """At most k passages of each question; `relevance` had its say in their order already."""
+        return [Selection(np.arange(min(self.k, len(given)), dtype=np.int64)) for given in passages]
