@@ -12,8 +12,8 @@ import yaml
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, LowRank, new_adapter
+from pointsman.backbone.pair_features import feature_width
 from pointsman.backbone.specialist import Specialist, save_specialist
-from pointsman.grade.features import feature_width
 from pointsman.grade.grader import KIND as GRADER
 from pointsman.grade.grader import GraderSettings
 from pointsman.grade.head import GradeHead

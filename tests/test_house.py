@@ -24,7 +24,9 @@ PUBLIC = ["Answer", "Backbone", "Pipeline", "PointsmanError", "Trace", "Workspac
 
 # From the ground up. A module imports from lower floors and from its own room, and the rooms of one
 # floor do not know each other. The ground floor's modules are one room.
-GROUND = frozenset({"types", "trace", "errors", "deadline", "text", "products", "protocols"})
+GROUND = frozenset(
+    {"types", "trace", "errors", "deadline", "text", "wording", "products", "protocols"}
+)
 STAGES = frozenset({"route", "retrieve", "grade", "select", "defer", "read"})
 FACE = "__init__"
 FLOORS: list[frozenset[str]] = [

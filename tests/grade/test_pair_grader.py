@@ -10,9 +10,9 @@ import torch
 from graded import COLOURS, GREEK, quick_recipe
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, LowRank, new_adapter
+from pointsman.backbone.pair_features import feature_width
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError, DeadlineError, InputError, SpecialistError
-from pointsman.grade.features import feature_width
 from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective

@@ -12,17 +12,17 @@ import numpy.typing as npt
 import torch
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.pairs import Window
+from pointsman.backbone.pair_features import feature_width
+from pointsman.backbone.pair_reading import PairReading, read_pairs
 from pointsman.backbone.specialist import Specialist, load_specialist
 from pointsman.deadline import Deadline
 from pointsman.errors import SpecialistError
-from pointsman.grade.features import feature_width, pair_features
 from pointsman.grade.head import GradeHead, HeadKind
 from pointsman.grade.pairwise import Judged, PairTexts, PairwiseGrader
 from pointsman.grade.scaling import Identity, Scaling
 from pointsman.grade.scaling import of as scaling_of
-from pointsman.grade.wording import FEATURES, wording
 from pointsman.types import FloatArray
+from pointsman.wording import FEATURES, wording
 
 KIND = "grader"
 UNSCALED = Identity()
@@ -31,7 +31,7 @@ UNSCALED = Identity()
 @dataclass(frozen=True, slots=True)
 class GraderSettings:
     """The names of the grades, lowest first; the head's kind; how many tokens are read together;
-    whether the head sees the repeated wording too (`pointsman.grade.wording`).
+    whether the head sees the repeated wording too (`pointsman.wording`).
     """
 
     grades: tuple[str, ...]
@@ -115,8 +115,11 @@ class PairGrader(PairwiseGrader):
         A passage of several windows gets the probabilities of the window that promises most.
         """
         read = self._read(pairs, deadline)
+        given = read.features
+        if self.settings.wording:
+            given = np.concatenate([given, wording(pairs)[read.owner]], axis=1)
         with torch.inference_mode():
-            found = self._head.log_probabilities(torch.from_numpy(read.features)).exp().numpy()
+            found = self._head.log_probabilities(torch.from_numpy(given)).exp().numpy()
         scaled = self.settings.scaling.apply(found)
         expected = scaled @ np.arange(found.shape[1])
         chosen = _most_promising(expected, read.owner, len(pairs))
@@ -124,56 +127,14 @@ class PairGrader(PairwiseGrader):
 
     def features(self, pairs: Sequence[PairTexts], deadline: Deadline | None = None) -> FloatArray:
         """What the head looks at [n pairs, width]; of a passage of several windows the first one's."""
-        read = self._read(pairs, deadline)
-        return read.features[np.unique(read.owner, return_index=True)[1]]
+        found = self._read(pairs, deadline).of_first_windows()
+        return np.concatenate([found, wording(pairs)], axis=1) if self.settings.wording else found
 
-    def _read(self, pairs: Sequence[PairTexts], deadline: Deadline | None) -> _Read:
-        """Every window of the pairs, in order."""
-        width = self.settings.feature_width(self.backbone.shape.width)
-        gflops = np.zeros(len(pairs))
-        places: list[tuple[int, int]] = []
-        rows: list[FloatArray] = []
-        for batch in self.backbone.tokens(
-            pairs,
-            self._adapter,
-            max_length=self.settings.max_length,
-            overlap=self.settings.overlap,
-            deadline=deadline,
-        ):
-            with torch.inference_mode():
-                features = pair_features(batch.states, batch.mask, batch.passage_mask())
-            rows.append(features.cpu().numpy())
-            each = self.backbone.shape.forward_gflops(1, batch.states.shape[1])
-            for window in batch.windows:
-                places.append((window.pair, _start(window)))
-                gflops[window.pair] += each
-        if not rows:
-            return _Read(
-                np.zeros((0, width), dtype=np.float32), np.zeros(0, dtype=np.int64), gflops
-            )
-        order = sorted(range(len(places)), key=places.__getitem__)
-        owner = np.array([places[i][0] for i in order], dtype=np.int64)
-        found = np.concatenate(rows)[order]
-        if self.settings.wording:
-            found = np.concatenate([found, wording(pairs)[owner]], axis=1)
-        return _Read(found, owner, gflops)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Read:
-    """The `features` [windows, width] of pairs, whose window each is in `owner` [windows], and what
-    reading each pair took in `gflops` [pairs].
-    """
-
-    features: FloatArray
-    owner: npt.NDArray[np.int64]
-    gflops: npt.NDArray[np.float64]
-
-
-def _start(window: Window) -> int:
-    """Where in its passage a window begins."""
-    inside = window.offsets[window.offsets[:, 0] >= 0]
-    return int(inside[0, 0]) if len(inside) else -1
+    def _read(self, pairs: Sequence[PairTexts], deadline: Deadline | None) -> PairReading:
+        settings = self.settings
+        return read_pairs(
+            self.backbone, pairs, self._adapter, settings.max_length, settings.overlap, deadline
+        )
 
 
 def _most_promising(

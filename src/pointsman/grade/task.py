@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,17 +11,15 @@ from torch import Tensor, nn
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, own_parameters
-from pointsman.backbone.pairs import Window, passage_mask
-from pointsman.grade.features import pair_features
+from pointsman.backbone.pair_features import pair_features
+from pointsman.backbone.pair_reading import first_windows
+from pointsman.backbone.pairs import passage_mask
 from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective
 from pointsman.grade.pairwise import PairTexts
-from pointsman.grade.wording import wording
-
-# Pairs sorted together before they are cut into batches: enough to leave little padding, few
-# enough that a batch is still a random draw.
-_SORTED_TOGETHER = 50
+from pointsman.training.batches import similar_batches
+from pointsman.wording import wording
 
 _ADAPTER = "grader:training"
 
@@ -70,7 +67,8 @@ class GraderTask:
         self._batch_size = batch_size
         self._dropout = dropout
         self._seed = seed
-        self._windows = _first_windows(backbone, pairs, settings)
+        self._windows = first_windows(backbone, pairs, settings.max_length, settings.overlap)
+        self._lengths = [len(window) for window in self._windows]
         self._wording = torch.from_numpy(wording(pairs)) if settings.wording else None
         self._adapter_parameters = self._changed.trainable(backbone.device)
         self._head_parameters = own_parameters(start.head.tensors, backbone.device)
@@ -106,15 +104,7 @@ class GraderTask:
 
     def batches(self, epoch: int) -> list[list[int]]:
         """An epoch's batches of pairs of similar length, a function of seed and epoch alone."""
-        rng = random.Random(self._seed * 1_000_003 + epoch)
-        order = rng.sample(range(len(self._windows)), len(self._windows))
-        size, batches = self._batch_size, []
-        block = size * _SORTED_TOGETHER
-        for i in range(0, len(order), block):
-            alike = sorted(order[i : i + block], key=lambda pair: len(self._windows[pair]))
-            batches += [alike[j : j + size] for j in range(0, len(alike), size)]
-        rng.shuffle(batches)
-        return batches
+        return similar_batches(self._lengths, self._batch_size, self._seed, epoch)
 
     def loss(self, batch: Sequence[int]) -> Tensor:
         """The objective of a batch."""
@@ -151,13 +141,3 @@ def grader_of(backbone: Backbone, part: Part, settings: GraderSettings) -> PairG
     """A grader of these weights; it is in the backbone until the next one takes its place."""
     backbone.add_adapter(_ADAPTER, part.adapter)
     return PairGrader(backbone, part.head, _ADAPTER, settings)
-
-
-def _first_windows(
-    backbone: Backbone, pairs: Sequence[PairTexts], settings: GraderSettings
-) -> list[Window]:
-    """The first window of every pair, in order."""
-    first: dict[int, Window] = {}
-    for window in backbone.windows(pairs, settings.max_length, settings.overlap):
-        first.setdefault(window.pair, window)
-    return [first[pair] for pair in range(len(pairs))]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.grade.wording import FEATURES, wording
+from pointsman.wording import FEATURES, wording
 
 
 def features(question: str, passage: str) -> dict[str, float]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pointsman.grade.features import feature_width, pair_features
+from pointsman.backbone.pair_features import feature_width, pair_features
 
 
 def test_by_hand() -> None:
