@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter, own_parameters
+from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.pair_features import pair_features
 from pointsman.backbone.pair_reading import first_windows
 from pointsman.backbone.pairs import passage_mask
@@ -18,6 +18,7 @@ from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective
 from pointsman.grade.pairwise import PairTexts
+from pointsman.training.adapter_task import AdapterTask
 from pointsman.training.batches import similar_batches
 from pointsman.wording import wording
 
@@ -34,7 +35,7 @@ class Part:
     head: GradeHead
 
 
-class GraderTask:
+class GraderTask(AdapterTask):
     """Trains an adapter and a grade head on a backbone (training protocol `Task`).
 
     `targets` [n, G] are the pairs' distributions over grades. Of a passage of several windows the
@@ -57,9 +58,8 @@ class GraderTask:
         from_layer: int = 0,
         seed: int = 0,
     ) -> None:
-        self.backbone = backbone
-        self._start = start
-        self._changed = start.adapter.from_layer(from_layer)
+        super().__init__(backbone, start.adapter, start.head.tensors, from_layer=from_layer)
+        self._kind = start.head.kind
         self._targets = targets
         self._objective = objective
         self._evaluate = evaluate
@@ -70,18 +70,6 @@ class GraderTask:
         self._windows = first_windows(backbone, pairs, settings.max_length, settings.overlap)
         self._lengths = [len(window) for window in self._windows]
         self._wording = torch.from_numpy(wording(pairs)) if settings.wording else None
-        self._adapter_parameters = self._changed.trainable(backbone.device)
-        self._head_parameters = own_parameters(start.head.tensors, backbone.device)
-
-    @property
-    def device(self) -> torch.device:
-        """The backbone's device."""
-        return self.backbone.device
-
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """The adapter's matrices and the head's, by name."""
-        head = {f"head.{name}": value for name, value in self._head_parameters.items()}
-        return {**self._adapter_parameters, **head}
 
     def fingerprint(self) -> str:
         """Changes with the data and the settings: a run is not continued on others."""
@@ -98,8 +86,7 @@ class GraderTask:
         for window in self._windows:
             digest.update(window.ids.tobytes())
         digest.update(self._targets.numpy().tobytes())
-        for tensor in (*self._start.adapter.tensors().values(), *self._start.head.tensors.values()):
-            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        digest.update(self.start_bytes())
         return digest.hexdigest()
 
     def batches(self, epoch: int) -> list[list[int]]:
@@ -109,10 +96,10 @@ class GraderTask:
     def loss(self, batch: Sequence[int]) -> Tensor:
         """The objective of a batch."""
         windows = [self._windows[pair] for pair in batch]
-        with self.backbone.using(self._adapter(self._adapter_parameters), self._dropout):
+        with self.backbone.using(self.adapter_in_training(), self._dropout):
             states, mask = self.backbone.pair_states(windows)
         passage = passage_mask(windows, mask.shape[1]).to(self.device)
-        head = GradeHead(self._start.head.kind, self._head_parameters)
+        head = GradeHead(self._kind, self._head_parameters)
         with torch.autocast(self.device.type, enabled=False):
             features = pair_features(states, mask, passage)
             if self._wording is not None:
@@ -127,14 +114,8 @@ class GraderTask:
 
     def part(self, parameters: Mapping[str, Tensor] | None = None) -> Part:
         """The adapter and head with these weights, or with those of this moment."""
-        given = {k: v.detach() for k, v in (parameters or self.parameters()).items()}
-        head = {k.removeprefix("head."): v for k, v in given.items() if k.startswith("head.")}
-        return Part(self._adapter(given), GradeHead(self._start.head.kind, head))
-
-    def _adapter(self, tensors: Mapping[str, Tensor]) -> LoraAdapter:
-        """The adapter with these matrices where it is trained."""
-        changed = self._changed.with_tensors(tensors).layers
-        return LoraAdapter({**self._start.adapter.layers, **changed})
+        adapter, head = self.weights(parameters)
+        return Part(adapter, GradeHead(self._kind, head))
 
 
 def grader_of(backbone: Backbone, part: Part, settings: GraderSettings) -> PairGrader:

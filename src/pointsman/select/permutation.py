@@ -31,23 +31,30 @@ def log_prob(scores: Tensor, selections: Tensor) -> Tensor:
     InputError for a selection that is empty, chooses what is not there or twice, or goes on after its
     end.
     """
+    check(selections, scores.shape[-1] - 1)
+    log_p = log_probabilities(scores, selections)
+    place = torch.where(selections == END, scores.shape[-1] - 1, selections)
+    here = log_p.gather(2, place.unsqueeze(2)).squeeze(2)
+    # What follows the end was never asked for.
+    asked = torch.ones_like(selections, dtype=torch.bool)
+    asked[:, 1:] = selections[:, :-1] != END
+    return torch.where(asked, here, torch.zeros_like(here)).sum(1)
+
+
+def log_probabilities(scores: Tensor, selections: Tensor) -> Tensor:
+    """Log-probabilities [m, k, n + 1] of all that could have been chosen at each step of `selections`
+    [m, k]; -inf for what was taken before, and for stopping at the first.
+    """
     m, k = selections.shape
     n = scores.shape[-1] - 1
-    check(selections, n)
     scores = scores.expand(m, k, n + 1)
     taken = torch.zeros(m, n + 1, dtype=torch.bool, device=scores.device)
-    total = scores.new_zeros(m)
+    steps = []
     for step in range(k):
-        chosen = selections[:, step]
-        going_on = torch.ones_like(chosen, dtype=torch.bool)
-        if step:
-            going_on = selections[:, step - 1] != END
-        log_p = _allowed(scores[:, step], taken, first=step == 0).log_softmax(-1)
-        place = torch.where(chosen == END, n, chosen)
-        here = log_p.gather(1, place.unsqueeze(1)).squeeze(1)
-        total = total + torch.where(going_on, here, torch.zeros_like(here))
-        taken = taken.scatter(1, place.unsqueeze(1), (chosen != END).unsqueeze(1))
-    return total
+        chosen = selections[:, step : step + 1]
+        steps.append(_allowed(scores[:, step], taken, first=step == 0).log_softmax(-1))
+        taken = taken.scatter(1, torch.where(chosen == END, n, chosen), chosen != END)
+    return torch.stack(steps, dim=1)
 
 
 def sample(
@@ -69,13 +76,16 @@ def sample(
 
 
 def best(step: Step, candidates: int, k: int, m: int = 1) -> Tensor:
-    """m selections [m, k], each of the likeliest choice at every step."""
+    """m selections [m, k], each of the likeliest candidate at every step, until stopping is likelier
+    than going on, whichever candidate that would be with.
+    """
     _check_sizes(candidates, k, m)
     chosen = torch.full((m, min(k, candidates)), END)
     taken = torch.zeros(m, candidates + 1, dtype=torch.bool)
     for t in range(chosen.shape[1]):
-        scores = _allowed(step(chosen[:, :t]).detach().cpu(), taken, first=t == 0)
-        _take(chosen, taken, t, scores.argmax(-1))
+        p = _allowed(step(chosen[:, :t]).detach().cpu(), taken, first=t == 0).softmax(-1)
+        stop = p[:, -1] > 0.5
+        _take(chosen, taken, t, torch.where(stop, candidates, p[:, :-1].argmax(-1)))
     return chosen
 
 

@@ -19,10 +19,13 @@ from pointsman.select.permutation import END
 
 # Where stopping is no choice it still is when nobody is left: a score below whatever a candidate has.
 _LAST_RESORT = -1e4
-# So many numbers of passages have a willingness to stop of their own; from there on it is the last's.
-_NUMBERS = 8
+LARGEST = 8
+"""So many passages are chosen at most: every number has a willingness to stop there of its own."""
 # Stopping begins as an unlikely choice: how much is enough is learned from answers.
 _LOTH_TO_STOP = -3.0
+
+
+_OF_STOPPING = ("stop.bias", "stop.all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +123,18 @@ class PointerHead:
         pointed = torch.einsum("qmkh,qnh->qmkn", query, x) / math.sqrt(x.shape[-1])
         scores = candidates.first[:, None, None, :] + pointed
         scores = scores.masked_fill(~candidates.there[:, None, None, :], -torch.inf)
-        number = torch.arange(k, device=x.device).clamp(max=_NUMBERS - 1)
-        stop = query @ w["stop.weight"] + w["stop.bias"][number]
+        turn = torch.arange(k, device=x.device).clamp(max=LARGEST - 1)
+        stop = query @ w["stop.weight"] + w["stop.bias"][turn]
         stop = stop + (_mean(candidates) @ w["stop.all"])[:, None, None]
         if not stopping:
             stop = torch.full_like(stop, _LAST_RESORT)
         return torch.cat([scores, stop.unsqueeze(-1)], dim=-1)
+
+    def sizes(self, candidates: Candidates, k: int) -> Tensor:
+        """Scores [q, k] of choosing 1 to k candidates in all, for sets in which order means nothing."""
+        w = {name: self.tensors[name].to(candidates.states.device).float() for name in _OF_STOPPING}
+        number = torch.arange(1, k + 1, device=candidates.states.device)
+        return w["stop.bias"][:k] - number * (_mean(candidates) @ w["stop.all"]).unsqueeze(-1)
 
     def _split(self, states: Tensor) -> Tensor:
         """[q, n, h] as [q, heads, n, h / heads]."""
@@ -159,6 +168,6 @@ def _shapes(features: int, width: int) -> dict[str, tuple[int, ...]]:
         "query.chosen": (width, width),
         "query.last": (width, width),
         "stop.weight": (width,),
-        "stop.bias": (_NUMBERS,),
+        "stop.bias": (LARGEST,),
         "stop.all": (width,),
     }

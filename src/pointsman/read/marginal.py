@@ -1,0 +1,162 @@
+"""Training a reader on passages that someone else selected, where nobody has marked the answer.
+
+Whatever reads like an answer in any of the passages counts: the loss is -log p(y | x, d_z), the reader's
+probability of all those spans together among all spans of the passages, and of none. It is what DRO's
+M-step asks of a reader (arXiv 2505.03075), each selection with its weight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.pairs import Window, passage_mask
+from pointsman.read.head import SpanHead, choosable
+from pointsman.read.likelihood import mentions
+from pointsman.read.reader import ReaderSettings, SpanReader
+from pointsman.read.spans import span_log_odds
+from pointsman.read.targets import token_span
+from pointsman.read.task import Part
+from pointsman.training.adapter_task import AdapterTask
+from pointsman.training.batches import similar_batches
+
+_ADAPTER = "reader:selected"
+
+Evaluate = Callable[[SpanReader], Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A question, the `texts` that the reader sees, its answers, and what the selection weighs."""
+
+    question: str
+    texts: tuple[str, ...]
+    answers: tuple[str, ...]
+    weight: float = 1.0
+
+
+class MarginalTask(AdapterTask):
+    """Trains an adapter and a span head on selections (training protocol `Task`).
+
+    A selection without an answer in it, or of weight 0, teaches nothing and is left out; `left_out`
+    counts them. Of the adapter what lies below `from_layer` stays as it is. Batches are lists of places
+    in `shown`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        start: Part,
+        shown: Sequence[Shown],
+        evaluate: Evaluate,
+        *,
+        settings: ReaderSettings | None = None,
+        batch_size: int = 8,
+        dropout: float = 0.0,
+        from_layer: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(backbone, start.adapter, start.head.tensors, from_layer=from_layer)
+        self._evaluate = evaluate
+        self._settings = settings or ReaderSettings()
+        self._batch_size = batch_size
+        self._dropout = dropout
+        self._seed = seed
+        marked = [tuple(mentions(text, s.answers) for text in s.texts) for s in shown]
+        kept = [i for i, each in enumerate(marked) if any(each) and shown[i].weight > 0]
+        self.left_out = len(shown) - len(kept)
+        self._shown = [shown[i] for i in kept]
+        self._windows = _windows(backbone, self._shown, self._settings)
+        self._spans = [
+            [
+                _spans(window, marked[i][place], self._settings.answer_width)
+                for place, window in mine
+            ]
+            for i, mine in zip(kept, self._windows, strict=True)
+        ]
+        self._lengths = [sum(len(window) for _, window in mine) for mine in self._windows]
+
+    def fingerprint(self) -> str:
+        """Changes with the data and the settings: a run is not continued on others."""
+        settings = (self._batch_size, self._seed, self._dropout, self._settings)
+        identity = (
+            self.backbone.identity.sha256,
+            settings,
+            self._shown,
+            sorted(self._adapter_parameters),
+        )
+        digest = hashlib.sha256(repr(identity).encode())
+        digest.update(self.start_bytes())
+        return digest.hexdigest()
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """An epoch's batches of selections of similar length."""
+        return similar_batches(self._lengths, self._batch_size, self._seed, epoch)
+
+    def loss(self, batch: Sequence[int]) -> Tensor:
+        """-Σ w log p(y | x, d_z) / Σ w over a batch."""
+        windows = [window for i in batch for _, window in self._windows[i]]
+        with self.backbone.using(self.adapter_in_training(), self._dropout):
+            states, mask = self.backbone.pair_states(windows)
+        passage = passage_mask(windows, mask.shape[1]).to(self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            start, end = SpanHead(self._head_parameters).logits(states, choosable(passage))
+            width = min(self._settings.answer_width, start.shape[1])
+            odds = span_log_odds(start, end, passage, width).flatten(1)
+            losses, row = [], 0
+            for i in batch:
+                rows = range(row, row + len(self._windows[i]))
+                right = [
+                    odds[r, first * width + last - first]
+                    for r, spans in zip(rows, self._spans[i], strict=True)
+                    for first, last in spans
+                ]
+                row = rows.stop
+                if right:
+                    every = odds[rows.start : rows.stop].flatten()
+                    silence = every.new_zeros(1)
+                    log_p = torch.stack(right).logsumexp(0) - torch.cat([every, silence]).logsumexp(
+                        0
+                    )
+                    losses.append(-self._shown[i].weight * log_p)
+            total = sum(self._shown[i].weight for i in batch)
+            return torch.stack([odds.new_zeros(()), *losses]).sum() / total
+
+    def evaluate(self) -> Mapping[str, float]:
+        """Whatever the given measure says of the reader as it stands."""
+        return self._evaluate(reader_of(self.backbone, self.part(), self._settings))
+
+    def part(self, parameters: Mapping[str, Tensor] | None = None) -> Part:
+        """The adapter and head with these weights, or with those of this moment."""
+        adapter, head = self.weights(parameters)
+        return Part(adapter, SpanHead(head))
+
+
+def reader_of(backbone: Backbone, part: Part, settings: ReaderSettings) -> SpanReader:
+    """A reader of these weights; it is in the backbone until the next one takes its place."""
+    backbone.add_adapter(_ADAPTER, part.adapter)
+    return SpanReader(backbone, part.head, _ADAPTER, settings)
+
+
+def _windows(
+    backbone: Backbone, shown: Sequence[Shown], settings: ReaderSettings
+) -> list[list[tuple[int, Window]]]:
+    """Every selection's windows, each with the place of its text."""
+    owners = [(i, place) for i, each in enumerate(shown) for place in range(len(each.texts))]
+    pairs = [(shown[i].question, shown[i].texts[place]) for i, place in owners]
+    found: list[list[tuple[int, Window]]] = [[] for _ in shown]
+    for window in backbone.windows(pairs, settings.max_length, settings.overlap):
+        i, place = owners[window.pair]
+        found[i].append((place, window))
+    return found
+
+
+def _spans(window: Window, marked: Sequence[tuple[int, int]], width: int) -> list[tuple[int, int]]:
+    """The first and last tokens of the mentions that a window holds whole, each once."""
+    found = (token_span(window.offsets, *mention) for mention in marked)
+    return list(dict.fromkeys(span for span in found if span and span[1] - span[0] < width))

@@ -1,0 +1,87 @@
+"""A chooser: how a pointer's scores become selections, one choice after the other or as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pointsman.select import permutation, sets
+from pointsman.select.permutation import END, Step
+from pointsman.select.pointer import Candidates, PointerHead
+
+Policy = Literal["pointer", "sets"]
+"""One choice after the other, in an order that matters; or a set as a whole, in none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chooser:
+    """Selections of 1 to `passages` candidates of q questions, by a head."""
+
+    head: PointerHead
+    policy: Policy
+    passages: int
+
+    def log_prob(self, seen: Candidates, selections: Tensor) -> Tensor:
+        """Log-probabilities [q, m] of selections [q, m, k]."""
+        if self.policy == "sets":
+            return sets.log_prob(*self._sets(seen), selections)
+        scores = self.head.scores(seen, selections).flatten(0, 1)
+        found = permutation.log_prob(scores, selections.flatten(0, 1))
+        return found.reshape(selections.shape[:2])
+
+    def sample(self, seen: Candidates, m: int, generator: torch.Generator | None = None) -> Tensor:
+        """m selections of each question [q, m, k]. Every question must have a candidate."""
+        if self.policy == "sets":
+            return sets.sample(*self._sets(seen), m, generator)
+        q, n = seen.there.shape
+        drawn = permutation.sample(self._step(seen, m), n, self.passages, q * m, generator)
+        return drawn.reshape(q, m, -1)
+
+    def best(self, seen: Candidates) -> Tensor:
+        """The likeliest candidate at every step until it stops, or the likeliest set, of each question [q, k]."""
+        chosen = torch.full((len(seen.there), self.passages), END)
+        asked = torch.nonzero(seen.there.any(1)).flatten()
+        if len(asked):
+            some = Candidates(seen.states[asked], seen.first[asked], seen.there[asked])
+            if self.policy == "sets":
+                found = sets.likeliest(*self._sets(some)).cpu()
+            else:
+                n = seen.there.shape[1]
+                found = permutation.best(self._step(some, 1), n, self.passages, len(asked))
+            chosen[asked, : found.shape[1]] = found
+        return chosen
+
+    def chances(self, seen: Candidates, chosen: Tensor) -> Tensor:
+        """How likely each candidate was to be `chosen` [q, k]: [q, n]; see `types.Selection`.
+
+        Of a set: to be in it.
+        """
+        if self.policy == "sets":
+            return sets.chances(*self._sets(seen)).nan_to_num()
+        # One turn more, for those that were not chosen.
+        turns = torch.cat([chosen, torch.full((len(chosen), 1), END)], dim=1)
+        scores = self.head.scores(seen, turns.unsqueeze(1))[:, 0]
+        p = permutation.log_probabilities(scores, turns).exp().nan_to_num()
+        last = (chosen != END).sum(1)
+        found = p[torch.arange(len(p)), last, :-1].clone()
+        for turn in range(chosen.shape[1]):
+            here = torch.nonzero(chosen[:, turn] != END).flatten()
+            places = chosen[here, turn]
+            found[here, places] = p[here, turn, places]
+        return found
+
+    def _sets(self, seen: Candidates) -> tuple[Tensor, Tensor]:
+        return seen.first, self.head.sizes(seen, self.passages)
+
+    def _step(self, seen: Candidates, m: int) -> Step:
+        """Scores of the next choice after prefixes [q · m, t]."""
+        q = len(seen.there)
+
+        def step(prefix: Tensor) -> Tensor:
+            asked = torch.cat([prefix, torch.full((len(prefix), 1), END)], dim=1)
+            return self.head.scores(seen, asked.reshape(q, m, -1))[:, :, -1].flatten(0, 1)
+
+        return step

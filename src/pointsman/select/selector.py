@@ -1,0 +1,171 @@
+"""ListSelector: reads a question with each of its candidates, lets them see one another, and chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.pair_features import feature_width
+from pointsman.backbone.pair_reading import read_pairs
+from pointsman.backbone.specialist import Specialist, load_specialist
+from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError, SpecialistError
+from pointsman.select.chooser import Chooser, Policy
+from pointsman.select.permutation import END
+from pointsman.select.pointer import LARGEST, PointerHead
+from pointsman.types import FloatArray, Passage, Selection
+from pointsman.wording import FEATURES, wording
+
+KIND = "selector"
+
+# Beside what the backbone says of a pair and its wording: the candidate's rank and relevance.
+_EXTRA = len(FEATURES) + 2
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorSettings:
+    """`passages` is how many are chosen at most, `max_length` how many tokens of a pair are read."""
+
+    policy: Policy = "pointer"
+    passages: int = 5
+    max_length: int = 256
+
+    def __post_init__(self) -> None:
+        if self.policy not in get_args(Policy):
+            raise ConfigError(
+                f"a selector's policy is one of {', '.join(get_args(Policy))}, not {self.policy!r}"
+            )
+        if not 1 <= self.passages <= LARGEST:
+            raise ConfigError(f"a selector chooses 1 to {LARGEST} passages, not {self.passages}")
+
+    @classmethod
+    def of(cls, settings: Any) -> SelectorSettings:
+        """From a specialist's recorded settings."""
+        try:
+            return cls(**settings)
+        except (TypeError, ConfigError) as error:
+            raise SpecialistError(f"the selector's settings are incomplete ({error})") from error
+
+    @property
+    def overlap(self) -> int:
+        """How many tokens the windows of a longer passage share; the first one is looked at."""
+        return self.max_length // 4
+
+    def record(self) -> dict[str, Any]:
+        """As plain values for the specialist's file."""
+        return asdict(self)
+
+
+def candidate_width(width: int) -> int:
+    """How many features a candidate has on a backbone of width d."""
+    return feature_width(width) + _EXTRA
+
+
+def extras(
+    questions: Sequence[str], passages: Sequence[Sequence[str]], relevance: Any
+) -> FloatArray:
+    """What is known of candidates beside their states [all candidates, 14]: wording, rank, relevance.
+
+    Candidates come best first, so that a rank is a place; `relevance` has an array [n] a question.
+    """
+    rows: list[FloatArray] = []
+    for question, given, known in zip(questions, passages, relevance, strict=True):
+        ranks = np.log1p(np.arange(len(given), dtype=np.float32)) / 3
+        beside = np.stack([ranks, np.asarray(known, dtype=np.float32)], axis=1)
+        rows.append(np.concatenate([wording([(question, text) for text in given]), beside], axis=1))
+    return np.concatenate(rows) if rows else np.zeros((0, _EXTRA), dtype=np.float32)
+
+
+class ListSelector:
+    """A selector specialist on a backbone (protocol `Selector`)."""
+
+    def __init__(
+        self, backbone: Backbone, head: PointerHead, adapter: str | None, settings: SelectorSettings
+    ) -> None:
+        if head.features != candidate_width(backbone.shape.width):
+            raise SpecialistError(
+                f"the selector's head looks at {head.features} features, this backbone gives "
+                f"{candidate_width(backbone.shape.width)}"
+            )
+        self.backbone = backbone
+        self.settings = settings
+        self.chooser = Chooser(head, settings.policy, settings.passages)
+        self._adapter = adapter
+
+    @classmethod
+    def load(cls, backbone: Backbone, folder: Path) -> ListSelector:
+        """Put the selector of a folder onto a backbone. Raises SpecialistError, BackboneMismatchError."""
+        return cls.of(backbone, load_specialist(folder, KIND))
+
+    @classmethod
+    def of(cls, backbone: Backbone, specialist: Specialist) -> ListSelector:
+        """Put a loaded specialist onto a backbone."""
+        name = f"{KIND}:{specialist.name}"
+        backbone.add_adapter(name, specialist.adapter, specialist.base_sha256)
+        settings = SelectorSettings.of(specialist.settings)
+        return cls(backbone, PointerHead(specialist.head), name, settings)
+
+    def select(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        relevance: Sequence[FloatArray],
+        deadline: Deadline | None = None,
+    ) -> list[Selection]:
+        """The likeliest candidate at every step until it stops, or the likeliest set, of each question."""
+        features, gflops = self.features(questions, passages, relevance, deadline)
+        with torch.no_grad():
+            seen = self.chooser.head.candidates(
+                *padded(torch.from_numpy(features), [len(given) for given in passages])
+            )
+            chosen = self.chooser.best(seen)
+            chances = self.chooser.chances(seen, chosen).cpu().numpy()
+        found = []
+        for i, given in enumerate(passages):
+            order = chosen[i][chosen[i] != END].numpy().astype(np.int64)
+            found.append(Selection(order, chances[i, : len(given)], float(gflops[i])))
+        return found
+
+    def features(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        relevance: Sequence[FloatArray],
+        deadline: Deadline | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """What the head looks at [all candidates, f], question after question, and GFLOPs [q]."""
+        texts = [[passage.content for passage in given] for given in passages]
+        pairs = [
+            (question, text)
+            for question, given in zip(questions, texts, strict=True)
+            for text in given
+        ]
+        read = read_pairs(
+            self.backbone,
+            pairs,
+            self._adapter,
+            self.settings.max_length,
+            self.settings.overlap,
+            deadline,
+        )
+        beside = extras(questions, texts, relevance)
+        features = np.concatenate([read.of_first_windows(), beside], axis=1)
+        owner = np.repeat(np.arange(len(questions)), [len(given) for given in texts])
+        gflops = np.bincount(owner, weights=read.gflops, minlength=len(questions))
+        return features, np.asarray(gflops, dtype=np.float32)
+
+
+def padded(features: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Features [all candidates, f] as [q, most candidates, f], and which of them are there [q, n]."""
+    most = max([*counts, 1])
+    there = torch.arange(most) < torch.tensor(counts, dtype=torch.long).reshape(-1, 1)
+    there = there.to(features.device)
+    found = features.new_zeros(len(counts), most, features.shape[1])
+    return found.masked_scatter(there.unsqueeze(-1), features), there
