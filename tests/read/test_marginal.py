@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,35 +30,49 @@ def part(tiny: Backbone, seed: int = 0) -> Part:
     return Part(new_adapter(tiny.model, 4, 8.0, generator), SpanHead.fresh(WIDTH, generator))
 
 
-def passages(texts: tuple[str, ...]) -> list[Passage]:
+def passages(texts: Sequence[str]) -> list[Passage]:
     return [Passage(str(i), text) for i, text in enumerate(texts)]
 
 
 def test_the_loss_is_what_the_likelihood_says(tiny: Backbone) -> None:
     long = "beta is red " * 12  # several windows
     shown = [
-        Shown("what follows alpha?", ("alpha is red", "beta is blue and Red"), ("red",), 0.25),
-        Shown("what follows beta?", (long, ""), ("red", "blue"), 0.75),
+        Shown(
+            "what follows alpha?",
+            ("alpha is red", "beta is blue and Red", "gamma is white"),
+            ("red",),
+            ((0, 1), (2, 0), (2,)),
+            (0.5, 0.25, 0.25),
+        ),
+        Shown.all_of("what follows beta?", (long, ""), ("red", "blue")),
     ]
     made = part(tiny, seed=3)
     task = MarginalTask(tiny, made, shown, lambda _: {}, settings=SETTINGS)
     likelihood = SpanLikelihood(reader_of(tiny, made, SETTINGS))
-    log_p = [likelihood.log_likelihood(s.question, passages(s.texts), s.answers) for s in shown]
-    assert all(math.isfinite(each) for each in log_p)
-    expected = -(0.25 * log_p[0] + 0.75 * log_p[1])
-    assert task.loss([0, 1]).item() == pytest.approx(expected, rel=1e-4)
-    assert task.loss([1]).item() == pytest.approx(-log_p[1], rel=1e-4)
+    log_p = [
+        [
+            likelihood.log_likelihood(s.question, passages([s.texts[i] for i in z]), s.answers)
+            for z in s.selections
+        ]
+        for s in shown
+    ]
+    assert log_p[0][2] == -math.inf  # and counts for nothing
+    first = -(0.5 * log_p[0][0] + 0.25 * log_p[0][1])
+    assert task.loss([0]).item() == pytest.approx(first / 0.75, rel=1e-4)
+    assert task.loss([1]).item() == pytest.approx(-log_p[1][0], rel=1e-4)
+    assert task.loss([1, 0]).item() == pytest.approx((first - log_p[1][0]) / 1.75, rel=1e-4)
 
 
 def test_what_cannot_teach_is_left_out_and_counted(tiny: Backbone) -> None:
     shown = [
-        Shown("q", ("alpha is red",), ("red",)),
-        Shown("q", ("alpha is red",), ("blue",)),
-        Shown("q", ("alpha is red",), ("red",), 0.0),
-        Shown("q", (), ("red",)),
+        Shown("q", ("alpha is red", "not seen"), ("red",), ((0,),), (0.3,)),
+        Shown.all_of("q", ("alpha is red",), ("blue",)),
+        Shown("q", ("alpha is red",), ("red",), ((0,),), (0.0,)),
+        Shown("q", ("alpha is red", "gamma"), ("red",), ((1,),), (1.0,)),
+        Shown.all_of("q", (), ("red",)),
     ]
     task = MarginalTask(tiny, part(tiny), shown, lambda _: {}, settings=SETTINGS)
-    assert task.left_out == 3
+    assert task.left_out == 4
     assert task.batches(0) == [[0]]
     task.loss([0]).backward()
     grads = [p.grad for p in task.parameters().values()]
@@ -66,7 +81,7 @@ def test_what_cannot_teach_is_left_out_and_counted(tiny: Backbone) -> None:
 
 def test_an_answer_wider_than_spans_go_is_no_nan(tiny: Backbone) -> None:
     answer = "red green blue white black grey"
-    shown = [Shown("q", (answer,), (answer,))]
+    shown = [Shown.all_of("q", (answer,), (answer,))]
     task = MarginalTask(tiny, part(tiny), shown, lambda _: {}, settings=SETTINGS)
     assert task.loss([0]).item() == 0
 
@@ -84,7 +99,7 @@ def test_a_reader_learns_from_answers_alone(tiny: Backbone, tmp_path: Path) -> N
                 f"here comes {GREEK[other]} after {COLOURS[wrong]}",
                 f"here comes {GREEK[one]} after {COLOURS[right]}",
             )
-            made.append(Shown(f"what precedes {GREEK[one]}", texts, (COLOURS[right],)))
+            made.append(Shown.all_of(f"what precedes {GREEK[one]}", texts, (COLOURS[right],)))
         return made
 
     task = MarginalTask(
@@ -103,7 +118,7 @@ def test_a_reader_learns_from_answers_alone(tiny: Backbone, tmp_path: Path) -> N
 
 def test_another_selection_is_another_run(tiny: Backbone) -> None:
     def task(weight: float) -> MarginalTask:
-        shown = [Shown("q", ("alpha is red",), ("red",), weight)]
+        shown = [Shown("q", ("alpha is red",), ("red",), ((0,),), (weight,))]
         return MarginalTask(tiny, part(tiny), shown, lambda _: {}, settings=SETTINGS)
 
     assert task(1.0).fingerprint() == task(1.0).fingerprint()

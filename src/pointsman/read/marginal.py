@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,20 +32,43 @@ Evaluate = Callable[[SpanReader], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A question, the `texts` that the reader sees, its answers, and what the selection weighs."""
+    """A question with its answers and `texts`, and which of them the reader sees: `selections` are
+    tuples of places in `texts`, each of a weight. A text that several selections share is read once.
+    """
 
     question: str
     texts: tuple[str, ...]
     answers: tuple[str, ...]
-    weight: float = 1.0
+    selections: tuple[tuple[int, ...], ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def all_of(cls, question: str, texts: Sequence[str], answers: Sequence[str]) -> Shown:
+        """All texts at once."""
+        return cls(question, tuple(texts), tuple(answers), (tuple(range(len(texts))),), (1.0,))
+
+    def holding(self, marked: Sequence[bool]) -> Shown:
+        """Only selections that weigh something and hold a marked text; texts that none sees are blank."""
+        kept = [
+            (chosen, weight)
+            for chosen, weight in zip(self.selections, self.weights, strict=True)
+            if weight > 0 and any(marked[i] for i in chosen)
+        ]
+        seen = {i for chosen, _ in kept for i in chosen}
+        return replace(
+            self,
+            texts=tuple(text if i in seen else "" for i, text in enumerate(self.texts)),
+            selections=tuple(chosen for chosen, _ in kept),
+            weights=tuple(weight for _, weight in kept),
+        )
 
 
 class MarginalTask(AdapterTask):
     """Trains an adapter and a span head on selections (training protocol `Task`).
 
     A selection without an answer in it, or of weight 0, teaches nothing and is left out; `left_out`
-    counts them. Of the adapter what lies below `from_layer` stays as it is. Batches are lists of places
-    in `shown`.
+    counts the questions of which no selection remains. Of the adapter what lies below `from_layer`
+    stays as it is. Batches are lists of places among the other questions.
     """
 
     def __init__(
@@ -67,16 +90,17 @@ class MarginalTask(AdapterTask):
         self._batch_size = batch_size
         self._dropout = dropout
         self._seed = seed
-        marked = [tuple(mentions(text, s.answers) for text in s.texts) for s in shown]
-        kept = [i for i, each in enumerate(marked) if any(each) and shown[i].weight > 0]
+        marked = [[mentions(text, each.answers) for text in each.texts] for each in shown]
+        holding = [
+            each.holding([bool(m) for m in mine]) for each, mine in zip(shown, marked, strict=True)
+        ]
+        kept = [i for i, each in enumerate(holding) if each.selections]
         self.left_out = len(shown) - len(kept)
-        self._shown = [shown[i] for i in kept]
+        self._shown = [holding[i] for i in kept]
         self._windows = _windows(backbone, self._shown, self._settings)
+        width = self._settings.answer_width
         self._spans = [
-            [
-                _spans(window, marked[i][place], self._settings.answer_width)
-                for place, window in mine
-            ]
+            [_spans(window, marked[i][place], width) for place, window in mine]
             for i, mine in zip(kept, self._windows, strict=True)
         ]
         self._lengths = [sum(len(window) for _, window in mine) for mine in self._windows]
@@ -108,23 +132,26 @@ class MarginalTask(AdapterTask):
             start, end = SpanHead(self._head_parameters).logits(states, choosable(passage))
             width = min(self._settings.answer_width, start.shape[1])
             odds = span_log_odds(start, end, passage, width).flatten(1)
+            every = torch.logsumexp(odds, dim=1)
             losses, row = [], 0
             for i in batch:
-                rows = range(row, row + len(self._windows[i]))
-                right = [
-                    odds[r, first * width + last - first]
-                    for r, spans in zip(rows, self._spans[i], strict=True)
-                    for first, last in spans
-                ]
-                row = rows.stop
-                if right:
-                    every = odds[rows.start : rows.stop].flatten()
-                    silence = every.new_zeros(1)
-                    log_p = torch.stack(right).logsumexp(0) - torch.cat([every, silence]).logsumexp(
-                        0
+                mine, each = self._windows[i], self._shown[i]
+                answer = [
+                    _sum(
+                        [odds[row + r, first * width + last - first] for first, last in spans], odds
                     )
-                    losses.append(-self._shown[i].weight * log_p)
-            total = sum(self._shown[i].weight for i in batch)
+                    for r, spans in enumerate(self._spans[i])
+                ]
+                for chosen, weight in zip(each.selections, each.weights, strict=True):
+                    there = [r for r, (place, _) in enumerate(mine) if place in chosen]
+                    right = [answer[r] for r in there if self._spans[i][r]]
+                    if right:
+                        silence = odds.new_zeros(())
+                        all_spans = torch.stack([silence, *(every[row + r] for r in there)])
+                        log_p = torch.stack(right).logsumexp(0) - all_spans.logsumexp(0)
+                        losses.append(-weight * log_p)
+                row += len(mine)
+            total = sum(sum(self._shown[i].weights) for i in batch)
             return torch.stack([odds.new_zeros(()), *losses]).sum() / total
 
     def evaluate(self) -> Mapping[str, float]:
@@ -143,11 +170,17 @@ def reader_of(backbone: Backbone, part: Part, settings: ReaderSettings) -> SpanR
     return SpanReader(backbone, part.head, _ADAPTER, settings)
 
 
+def _sum(values: Sequence[Tensor], like: Tensor) -> Tensor:
+    """log Σ exp of values, -inf of none."""
+    return torch.stack(list(values)).logsumexp(0) if values else like.new_tensor(-torch.inf)
+
+
 def _windows(
     backbone: Backbone, shown: Sequence[Shown], settings: ReaderSettings
 ) -> list[list[tuple[int, Window]]]:
     """Every selection's windows, each with the place of its text."""
     owners = [(i, place) for i, each in enumerate(shown) for place in range(len(each.texts))]
+    owners = [(i, place) for i, place in owners if shown[i].texts[place]]
     pairs = [(shown[i].question, shown[i].texts[place]) for i, place in owners]
     found: list[list[tuple[int, Window]]] = [[] for _ in shown]
     for window in backbone.windows(pairs, settings.max_length, settings.overlap):
