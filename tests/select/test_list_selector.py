@@ -30,7 +30,14 @@ from pointsman.select.selector import (
     extras,
     padded,
 )
-from pointsman.select.task import Lists, Objective, Part, SelectorTask, selector_of
+from pointsman.select.task import (
+    Lists,
+    Objective,
+    Part,
+    SelectorTask,
+    read_lists,
+    selector_of,
+)
 from pointsman.training.loop import Plan, train
 from pointsman.types import FloatArray, Passage
 from tiny import WIDTH, write_tiny
@@ -93,6 +100,7 @@ def trained(
     epochs: int = 4,
 ) -> ListSelector:
     watched, places = shop(40, seed=9)
+    read = read_lists(backbone, part(backbone).adapter, lists, settings()) if frozen else None
     task = SelectorTask(
         backbone,
         part(backbone),
@@ -101,7 +109,7 @@ def trained(
         lambda selector: found(selector, watched, places),
         settings(policy),
         data="shop",
-        frozen=frozen,
+        read=read,
     )
     plan = Plan(measure="among", epochs=epochs, learning_rate=1e-2, evaluations=1)
     assert train(task, plan, folder).best > 0.5

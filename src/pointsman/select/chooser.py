@@ -45,7 +45,7 @@ class Chooser:
         chosen = torch.full((len(seen.there), self.passages), END)
         asked = torch.nonzero(seen.there.any(1)).flatten()
         if len(asked):
-            some = Candidates(seen.states[asked], seen.first[asked], seen.there[asked])
+            some = seen.rows(asked)
             if self.policy == "sets":
                 found = sets.likeliest(*self._sets(some)).cpu()
             else:

@@ -75,8 +75,6 @@ class Marginal:
             explained = set_log_likelihood(
                 log_a, self.log_b[question].to(seen.first), every, log_c=0.0
             )
-            mine = Candidates(
-                seen.states[row : row + 1], seen.first[row : row + 1], seen.there[row : row + 1]
-            )
+            mine = seen.rows(slice(row, row + 1))
             losses.append(-log_marginal(chooser.log_prob(mine, every.unsqueeze(0))[0], explained))
         return torch.stack(losses).sum() / max(1, len(losses) - 1)

@@ -26,6 +26,8 @@ def set_log_likelihood(
     """
     if not (log_a <= log_b + 1e-4).all():
         raise InputError("the answer's share of a passage's spans lies between 0 and 1")
+    if not len(log_a):
+        return log_a.new_full((len(sets),), -torch.inf)
     there = sets >= 0
     places = sets.clamp(min=0)
     nothing = torch.full((), -torch.inf, dtype=log_a.dtype, device=log_a.device)

@@ -38,6 +38,10 @@ class Candidates:
     first: Tensor
     there: Tensor
 
+    def rows(self, which: slice | Tensor) -> Candidates:
+        """Those of some of the questions."""
+        return Candidates(self.states[which], self.first[which], self.there[which])
+
 
 class PointerHead:
     """A pointer over candidates that attend to one another once (pointer networks, arXiv 1506.03134).

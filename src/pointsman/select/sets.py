@@ -8,6 +8,8 @@ for it. Pure functions; q counts questions, scores of -inf are nobody.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -101,6 +103,7 @@ def likeliest(scores: Tensor, sizes: Tensor) -> Tensor:
     return chosen
 
 
+@lru_cache(maxsize=64)
 def all_up_to(candidates: int, k: int) -> Tensor:
     """Every set of 1 to k candidates [s, k], each rising, -1 after its end."""
     rows = [

@@ -71,8 +71,9 @@ class SelectorTask(AdapterTask):
     """Trains a pointer head, and an adapter on a backbone unless it is frozen (protocol `Task`).
 
     `objective` says how good selections are; `data` names what it knows of them beyond the lists, for
-    the fingerprint. Of the adapter what lies below `from_layer` stays as it is; frozen, all of it
-    does, and every pair is read once. Batches are lists of places of questions that have candidates.
+    the fingerprint. Of the adapter what lies below `from_layer` stays as it is; all of it does where
+    `read` is given, what `read_lists` read through it once. Batches are lists of places of questions
+    that have candidates.
     """
 
     def __init__(
@@ -85,14 +86,18 @@ class SelectorTask(AdapterTask):
         settings: SelectorSettings,
         *,
         data: str,
-        frozen: bool = False,
+        read: Tensor | None = None,
         batch_size: int = 8,
         dropout: float = 0.0,
         from_layer: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(
-            backbone, start.adapter, start.head.tensors, from_layer=from_layer, frozen=frozen
+            backbone,
+            start.adapter,
+            start.head.tensors,
+            from_layer=from_layer,
+            frozen=read is not None,
         )
         self._lists = lists
         self._objective = objective
@@ -109,7 +114,7 @@ class SelectorTask(AdapterTask):
         self._lengths = [
             sum(len(self._windows[place]) for place in lists.places[i]) for i in self._asked
         ]
-        self._read = self._read_once() if frozen else None
+        self._read = read
 
     def fingerprint(self) -> str:
         """Changes with the data and the settings: a run is not continued on others."""
@@ -166,18 +171,17 @@ class SelectorTask(AdapterTask):
     def _chooser(self, head: Mapping[str, Tensor]) -> Chooser:
         return Chooser(PointerHead(head), self._settings.policy, self._settings.passages)
 
-    def _read_once(self) -> Tensor:
-        """The states' features of all pairs, through the adapter as it stays."""
-        self.backbone.add_adapter(_ADAPTER, self._start)
-        read = read_pairs(
-            self.backbone,
-            self._lists.pairs,
-            _ADAPTER,
-            self._settings.max_length,
-            self._settings.overlap,
-        )
-        # Half precision: what matters of a feature is its first digits, and there are many.
-        return torch.from_numpy(read.of_first_windows().astype(np.float16))
+
+def read_lists(
+    backbone: Backbone, adapter: LoraAdapter, lists: Lists, settings: SelectorSettings
+) -> Tensor:
+    """The states' features of all pairs [pairs, 4d] through an adapter that stays as it is.
+
+    In half precision: what matters of a feature is its first digits, and there are many.
+    """
+    backbone.add_adapter(_ADAPTER, adapter)
+    read = read_pairs(backbone, lists.pairs, _ADAPTER, settings.max_length, settings.overlap)
+    return torch.from_numpy(read.of_first_windows().astype(np.float16))
 
 
 def selector_of(backbone: Backbone, part: Part, settings: SelectorSettings) -> ListSelector:

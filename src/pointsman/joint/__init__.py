@@ -1,0 +1,1 @@
+"""Trained together: a selector and a reader that learn what the other needs."""

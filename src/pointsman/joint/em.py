@@ -1,0 +1,195 @@
+"""DRO (arXiv 2505.03075): selector and reader trained together by EM over what the reader sees.
+
+Every iteration estimates how well selections explain the answers by the reader as it is, and then takes
+a step with each of the two on the weighed selections. Two ways to estimate:
+
+sampled, the paper's: m selections of each question drawn from the selector, weighed by
+w(z) ∝ p(y | x, d_z).
+exact, ours: the reader looks at one passage at a time, so that one reading of the n candidates prices
+every set of them. The selector climbs log Σ_z p(z | x) p(y | x, d_z) itself, and the reader's
+selections are drawn from the exact posterior.
+
+Reading passages one at a time, m selections of k cost n readings in place of m · k here too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.errors import InputError
+from pointsman.joint.asked import Asked, digest, lists
+from pointsman.joint.estimate import estimate
+from pointsman.joint.recipe import Both, Recipe
+from pointsman.read.marginal import MarginalTask
+from pointsman.read.reader import SpanReader
+from pointsman.select.objectives import Supervised
+from pointsman.select.selector import ListSelector
+from pointsman.select.task import Objective, SelectorTask, read_lists
+from pointsman.select.task import Part as SelectorPart
+from pointsman.training.loop import Plan, Progress, train
+
+Show = Callable[[str, Progress], None]
+Measure = Callable[[ListSelector, SpanReader], Mapping[str, float]]
+"""Selector and reader -> measures on dev, higher is better."""
+
+
+@dataclass(frozen=True, eq=False)
+class Iteration:
+    """What an iteration gave: the weights, dev's measures, and what was seen while estimating."""
+
+    both: Both
+    measures: Mapping[str, float]
+
+
+def train_together(
+    backbone: Backbone,
+    asked: Sequence[Asked],
+    start: Both,
+    recipe: Recipe,
+    folder: Path,
+    measure: Measure,
+    show: Show | None = None,
+) -> list[Iteration]:
+    """All iterations in order, the start first.
+
+    `folder` keeps every step: the same call goes on from the last whole one, and an interrupted
+    training step from its last checkpoint. Raises InputError where there is no question.
+    """
+    if not asked:
+        raise InputError("there is no question to train a selector and a reader on")
+    # What an adapter that stays says of the pairs stays as well.
+    read = None
+    if recipe.frozen:
+        read = read_lists(backbone, start.selector.adapter, lists(asked), recipe.selector)
+    both = start
+    history = [Iteration(both, _measured(backbone, both, recipe, folder / "start", measure))]
+    for number in range(1, recipe.iterations + 1):
+        here = folder / f"iteration-{number}"
+        seeded = replace(recipe, seed=recipe.seed * 1_000 + number)
+        both = _step(backbone, asked, both, seeded, here, read, show or _silent)
+        history.append(Iteration(both, _measured(backbone, both, recipe, here, measure)))
+    return history
+
+
+def best(history: Sequence[Iteration], measure: str) -> Iteration:
+    """The iteration of the best measure on dev, the earliest of equals."""
+    return max(history, key=lambda each: each.measures[measure])
+
+
+def warm_up(
+    backbone: Backbone,
+    asked: Sequence[Asked],
+    start: SelectorPart,
+    recipe: Recipe,
+    plan: Plan,
+    folder: Path,
+    evaluate: Callable[[ListSelector], Mapping[str, float]],
+    show: Callable[[Progress], None] | None = None,
+) -> SelectorPart:
+    """A selector taught by the passages that are known to support the answers."""
+    positives = [each.supporting for each in asked]
+    if not any(positives):
+        raise InputError("no question has a passage that is known to support its answer")
+    read = None
+    if recipe.frozen:
+        read = read_lists(backbone, start.adapter, lists(asked), recipe.selector)
+    task = _selector_task(
+        backbone, asked, start, Supervised(positives), evaluate, recipe, plan, read
+    )
+    return task.part(train(task, plan, folder, show).parameters)
+
+
+def _step(
+    backbone: Backbone,
+    asked: Sequence[Asked],
+    before: Both,
+    recipe: Recipe,
+    folder: Path,
+    read: Tensor | None,
+    show: Show,
+) -> Both:
+    """One iteration: estimate, then a step with each of the two."""
+    found = estimate(backbone, asked, before, recipe, folder, read)
+    selector, reader = before.selector, before.reader
+    if recipe.trains != "reader":
+        plan = replace(recipe.selector_plan, seed=recipe.seed)
+        task = _selector_task(
+            backbone, asked, selector, found.objective(recipe), _unmeasured, recipe, plan, read
+        )
+        show_selector = partial(show, f"{folder.name}: selector")
+        outcome = train(task, plan, folder / "selector", show_selector)
+        selector = task.part(outcome.parameters)
+    if recipe.trains != "selector":
+        plan = replace(recipe.reader_plan, seed=recipe.seed)
+        shown = found.shown(asked, recipe)
+        reading = MarginalTask(
+            backbone,
+            reader,
+            shown,
+            _unmeasured,
+            settings=recipe.reader,
+            batch_size=recipe.reader_batch,
+            from_layer=recipe.from_layer,
+            seed=plan.seed,
+        )
+        outcome = train(reading, plan, folder / "reader", partial(show, f"{folder.name}: reader"))
+        reader = reading.part(outcome.parameters)
+    return Both(selector, reader)
+
+
+def _selector_task(
+    backbone: Backbone,
+    asked: Sequence[Asked],
+    start: SelectorPart,
+    objective: Objective,
+    evaluate: Callable[[ListSelector], Mapping[str, float]],
+    recipe: Recipe,
+    plan: Plan,
+    read: Tensor | None,
+) -> SelectorTask:
+    return SelectorTask(
+        backbone,
+        start,
+        lists(asked),
+        objective,
+        evaluate,
+        recipe.selector,
+        data=digest(asked),
+        read=read,
+        batch_size=recipe.selector_batch,
+        from_layer=recipe.from_layer,
+        seed=plan.seed,
+    )
+
+
+def _measured(
+    backbone: Backbone, both: Both, recipe: Recipe, folder: Path, measure: Measure
+) -> Mapping[str, float]:
+    """Dev's measures, taken once."""
+    path = folder / "measures.json"
+    if path.is_file():
+        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    found = dict(measure(*both.on(backbone, recipe)))
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(".measures.json")
+    aside.write_text(json.dumps(found), encoding="utf-8")
+    os.replace(aside, path)
+    return found
+
+
+def _unmeasured(_: object) -> Mapping[str, float]:
+    """A step goes to its end; dev is looked at between iterations."""
+    return {"none": 0.0}
+
+
+def _silent(what: str, progress: Progress) -> None:
+    """Shows nothing."""
