@@ -19,6 +19,9 @@ from pointsman.grade.grader import GraderSettings
 from pointsman.grade.head import GradeHead
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import KIND, ReaderSettings
+from pointsman.select.pointer import PointerHead
+from pointsman.select.selector import KIND as SELECTOR
+from pointsman.select.selector import SelectorSettings, candidate_width
 from pointsman.workspace import SETTINGS_FILE, SPECIALISTS, Workspace
 
 READER = "random"
@@ -84,6 +87,24 @@ def write_grader(folder: Path, backbone: Backbone, seed: int = 0) -> Path:
         head={name: 5 * tensor for name, tensor in head.items()},
         settings=GraderSettings(("no", "some", "yes"), max_length=96).record(),
         numbers={"dev": {"measure": "nll", "best": 0.5}},
+    )
+    save_specialist(specialist, folder)
+    return folder
+
+
+def write_selector(folder: Path, backbone: Backbone, seed: int = 0) -> Path:
+    """A selector specialist of random weights that chooses at most three passages, in an order of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    head = PointerHead.fresh(candidate_width(backbone.shape.width), 16, generator).tensors
+    specialist = Specialist(
+        kind=SELECTOR,
+        name=folder.name,
+        base_sha256=backbone.identity.sha256,
+        base_name=backbone.identity.name,
+        adapter=random_adapter(backbone, seed),
+        head=head | {"score": 50 * head["score"]},
+        settings=SelectorSettings("pointer", 3, 96).record(),
+        numbers={"dev": {"measure": "f1", "best": 50.0}},
     )
     save_specialist(specialist, folder)
     return folder

@@ -120,6 +120,7 @@ def test_written_values_are_read_back(file: Path) -> None:
             "search.dense_weight": 1,
             "grade.grader": "shop",
             "grade.weight": 1,
+            "select.selector": "chooser",
             "read.reader": "123",
             "read.min_confidence": 0,
             "route.router": "base",

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -36,6 +37,8 @@ from pointsman.retrieve.lock import WriterLock
 from pointsman.route.expert import Expert, domain_of, save_expert
 from pointsman.route.mixture import MixtureRouter
 from pointsman.route.plain import BASE, BaseRouter
+from pointsman.select.plain import TopK
+from pointsman.select.selector import ListSelector
 from pointsman.settings import FORMAT_VERSION, Settings
 from pointsman.workspace import SETTINGS_FILE, SHIPPED, SPECIALISTS, SourceReport, Workspace
 from spaces import (
@@ -51,6 +54,7 @@ from spaces import (
     write_grader,
     write_notes,
     write_reader,
+    write_selector,
 )
 from tiny import flip_byte, write_classifier, write_tiny
 
@@ -569,6 +573,35 @@ def test_the_default_reader_ships_or_says_that_it_does_not(tmp_path: Path) -> No
         assert space.reader.settings.max_length > 0
     else:
         refused(SpecialistError, lambda: space.reader, "pointsman train reader")
+
+
+# --- the selector ---------------------------------------------------------------------------------
+
+
+def test_a_selector_says_what_is_read_and_why(
+    space: Workspace, backbone: Backbone, notes: Path
+) -> None:
+    space.index([notes])
+    assert space.selector_folder is None
+    assert isinstance(space.pipeline.selector, TopK)
+    usual = space.ask(QUESTION).trace.steps[3]
+    folder = write_selector(space.path / SPECIALISTS / "chooser", backbone)
+    with open_space(space.path, backbone, select__selector="chooser") as chosen:
+        assert chosen.selector_folder == folder
+        select = chosen.ask(QUESTION).trace.steps[3]
+        assert set(select.options) == set(usual.options)
+        assert 1 <= len(select.choice) <= 3
+        assert select.options[: len(select.choice)] == select.choice
+        assert len(select.scores) == len(select.options)
+        assert select.cost.gflops > 0
+        hits = [hit.passage for hit in chosen.search(QUESTION)]
+        selector = ListSelector.load(backbone, folder)
+        (direct,) = selector.select([QUESTION], [hits], [np.ones(len(hits), np.float32)])
+        assert [hits[i].id for i in direct.order] == list(select.choice)
+    with open_space(space.path, backbone, select__selector="chooser", read__passages=1) as one:
+        assert one.ask(QUESTION).trace.steps[3].choice == select.choice[:1]
+    with open_space(space.path, backbone, select__selector="gone") as gone:
+        refused(SpecialistError, lambda: gone.pipeline, "no specialist 'gone'")
 
 
 # --- the grader -----------------------------------------------------------------------------------

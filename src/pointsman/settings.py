@@ -69,6 +69,14 @@ class GradeSettings(_Section):
     weight: float = Field(0.7, ge=0, le=1)
 
 
+class SelectSettings(_Section):
+    """Which passages the reader sees. `selector` is "none" for the first `read.passages` of them, a path,
+    or the name of a selector under the specialists, which chooses at most as many.
+    """
+
+    selector: str = "none"
+
+
 class ReadSettings(_Section):
     """How answers are read. `reader` is "default", a path, or a name under the specialists.
 
@@ -110,6 +118,7 @@ class Settings(_Section):
     route: RouteSettings = RouteSettings()
     search: SearchSettings = SearchSettings()
     grade: GradeSettings = GradeSettings()
+    select: SelectSettings = SelectSettings()
     read: ReadSettings = ReadSettings()
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.backbone.weights import Weights
     from pointsman.pipeline import Pipeline
-    from pointsman.protocols import Grader, QueryFit, Router
+    from pointsman.protocols import Grader, QueryFit, Router, Selector
     from pointsman.read.reader import SpanReader
     from pointsman.retrieve.lance import LanceIndex
     from pointsman.retriever import Retriever
@@ -47,8 +47,8 @@ SETTINGS_FILE = "pointsman.yaml"
 SPECIALISTS = "specialists"
 SHIPPED = Path(__file__).parent / SPECIALISTS
 SHIPPED_EXPERTS = SHIPPED / "experts"
-DEFAULT_READER, DEFAULT_GRADER = "reader", "grader"
-UNGRADED = "none"
+DEFAULT_READER, DEFAULT_GRADER, DEFAULT_SELECTOR = "reader", "grader", "selector"
+UNGRADED = UNSELECTED = "none"
 PRETRAINED = "hf:"
 
 
@@ -226,6 +226,23 @@ class Workspace:
             return None
         return self._specialist(name, DEFAULT_GRADER)
 
+    @cached_property
+    def selector(self) -> Selector:
+        """The selector that the settings name, on the backbone; without one the first passages are read."""
+        from pointsman.select.plain import TopK
+        from pointsman.select.selector import ListSelector
+
+        folder, most = self.selector_folder, self.settings.read.passages
+        return (
+            TopK(most) if folder is None else ListSelector.load(self.backbone, folder).at_most(most)
+        )
+
+    @property
+    def selector_folder(self) -> Path | None:
+        """Where that selector's specialist lies, None where it is none. Raises SpecialistError."""
+        name = self.settings.select.selector
+        return None if name == UNSELECTED else self._specialist(name, DEFAULT_SELECTOR)
+
     def _specialist(self, name: str, default: str) -> Path:
         if name == "default":
             if not (SHIPPED / default).is_dir():
@@ -336,7 +353,6 @@ class Workspace:
         from pointsman.defer.plain import FirstAgent
         from pointsman.pipeline import Pipeline, PipelineSettings
         from pointsman.read.agent import ReaderAgent
-        from pointsman.select.plain import TopK
 
         settings, retriever = self.settings, self.retriever
         reader = ReaderAgent(
@@ -350,7 +366,7 @@ class Workspace:
             retriever.index,
             router=retriever.router,
             grader=self.grader,
-            selector=TopK(settings.read.passages),
+            selector=self.selector,
             allocator=FirstAgent([reader.name]),
             agents=[reader],
             query_fit=retriever.query_fit,

@@ -13,7 +13,7 @@ from command_line import environment, invoke, run
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.cli.ask import parse_where
-from spaces import write_grader
+from spaces import write_grader, write_selector
 
 QUESTION = "What is the colour of alpha?"
 
@@ -72,6 +72,23 @@ def test_a_grader_is_named_by_a_flag(space: Path, tiny: Mapping[str, str], grade
     assert "nearest, but not relevant enough: " in none.stdout
     assert "→ abstain · " in none.stdout
     assert max(map(len, none.stdout.splitlines())) <= 80
+
+
+def test_a_selector_is_named_by_a_flag(
+    space: Path, tiny: Mapping[str, str], tiny_folder: Path, tmp_path: Path
+) -> None:
+    selector = write_selector(tmp_path / "one", Backbone.load(tiny_folder, device="cpu"))
+    flags = ["--selector", selector, "--trace"]
+    chosen = invoke("ask", space, QUESTION, *flags, env=tiny)
+    assert chosen.exit_code == 0, chosen.stderr
+    assert "├─ select" in chosen.stdout
+    # Its chances stand beside what it chose from.
+    below = chosen.stdout.split("├─ select")[1].splitlines()[1]
+    assert "● " in below
+    assert "0." in below
+    gone = invoke("ask", space, QUESTION, "--selector", "gone", env=tiny)
+    assert gone.exit_code == 6
+    assert "no specialist 'gone'" in gone.stderr
 
 
 def test_a_grader_that_is_not_there(space: Path, tiny: Mapping[str, str]) -> None:

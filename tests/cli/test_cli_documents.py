@@ -201,6 +201,7 @@ def test_info_says_where_each_setting_comes_from(
     assert found["index"]["encoder"]["dimension"] == 32
     assert found["reader"]["numbers"] == {"dev": {"best": 12.5}}
     assert found["grader"] is None
+    assert found["selector"] is None
 
 
 def test_info_names_defaults_and_shows_a_new_workspace(tmp_path: Path) -> None:

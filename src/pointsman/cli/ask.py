@@ -84,6 +84,14 @@ def ask(
             metavar="X", min=0, max=1, help="Below it a passage is not read.", show_default=False
         ),
     ] = None,
+    selector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Chooses what is read: a name, a path, or none.",
+            show_default=False,
+        ),
+    ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show what every stage chose from.")
     ] = False,
@@ -106,6 +114,7 @@ def ask(
         "search.candidates": candidates,
         "grade.grader": grader,
         "grade.min_relevance": min_relevance,
+        "select.selector": selector,
         "read.passages": passages,
         "read.min_confidence": min_confidence,
     }

@@ -31,7 +31,7 @@ _AT_ONCE = 5_000
 def info(space: Space, json: Json = False) -> None:
     """Show what a workspace holds.
 
-    Its settings and where each comes from, its index, its reader and grader, its query experts. What cannot be used is named with the reason.
+    Its settings and where each comes from, its index, its reader, grader and selector, its query experts. What cannot be used is named with the reason.
     """
     from pointsman.workspace import Workspace
 
@@ -43,6 +43,7 @@ def info(space: Space, json: Json = False) -> None:
         grader = _specialist("grader", lambda: workspace.grader_folder)
         if workspace.pretrained_grader is not None:
             grader = {"model": workspace.pretrained_grader}
+        selector = _specialist("selector", lambda: workspace.selector_folder)
         experts = _experts(workspace)
     output.show(
         Text(f"{workspace.path}{' (read-only)' if workspace.read_only else ''}", "bold"),
@@ -60,6 +61,9 @@ def info(space: Space, json: Json = False) -> None:
         Text("Grader", "bold"),
         _grid(_flat(grader or {"none": "every passage that is found goes on"})),
         "",
+        Text("Selector", "bold"),
+        _grid(_flat(selector or {"none": "the first passages are read"})),
+        "",
         Text("Experts", "bold"),
         _grid(_flat(experts | {"used": ", ".join(experts.get("used", ())) or "none"})),
     )
@@ -71,6 +75,7 @@ def info(space: Space, json: Json = False) -> None:
             "index": index,
             "reader": reader,
             "grader": grader,
+            "selector": selector,
             "experts": experts,
         }
     )

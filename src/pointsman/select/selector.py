@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -111,6 +111,13 @@ class ListSelector:
         backbone.add_adapter(name, specialist.adapter, specialist.base_sha256)
         settings = SelectorSettings.of(specialist.settings)
         return cls(backbone, PointerHead(specialist.head), name, settings)
+
+    def at_most(self, passages: int) -> ListSelector:
+        """The same selector, which chooses no more than so many."""
+        if passages >= self.settings.passages:
+            return self
+        settings = replace(self.settings, passages=passages)
+        return ListSelector(self.backbone, self.chooser.head, self._adapter, settings)
 
     def select(
         self,
