@@ -74,7 +74,7 @@ class Estimate:
                 # The reader looks at one passage at a time: their order is nothing to it.
                 key = tuple(sorted(place for place in row if place != END))
                 chosen[key] = chosen.get(key, 0.0) + weight
-            texts = tuple(passage.content for passage in each.passages)
+            texts = tuple(passage.text for passage in each.passages)
             found.append(
                 Shown(each.question, texts, each.answers, tuple(chosen), tuple(chosen.values()))
             )
