@@ -331,7 +331,7 @@ def test_what_cannot_be_added(
         ([reader], 6, "a specialist of kind 'reader', but 'encoder' is needed"),
         ([law, "--name", "mine", "--replace"], 3, "mine: is there and is no expert"),
         ([law, "--name", "base"], 3, "'base' is what the encoder itself is called"),
-        ([law, "--name", "../law"], 3, "'../law' is not a name for an expert"),
+        ([law, "--name", "../law"], 3, "'../law' is not a name for a specialist"),
         ([law, "--queries", empty], 3, "asked.txt: no questions in it"),
         ([law, "--queries", tmp_path / "gone"], 3, "gone: there is no such file"),
         ([tmp_path], 6, "adapter_config.json: missing"),

@@ -9,7 +9,8 @@ README.md                                        the card for people
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,15 @@ from pointsman.backbone.lora import (
 )
 from pointsman.backbone.weights import file_sha256
 from pointsman.backbone.whole import whole_folder
-from pointsman.errors import SpecialistError
+from pointsman.errors import InputError, SpecialistError
 
 FORMAT_VERSION = 1
 SPECIALIST_FILE = "specialist.json"
 HEAD_FILE = "head.safetensors"
 CARD_FILE = "README.md"
+
+# A colon would be an adapter's of another kind ("reader:legal"), a separator another folder's.
+_NAME = re.compile(r"\w[\w .+-]*")
 
 
 @dataclass(frozen=True)
@@ -139,3 +143,15 @@ def load_specialist(folder: Path, kind: str | None = None) -> Specialist:
         numbers=description.get("numbers", {}),
         card=card.read_text(encoding="utf-8") if card.is_file() else "",
     )
+
+
+def check_name(name: str, taken: Sequence[str] = ("none", "default")) -> None:
+    """Raise InputError where a specialist cannot be called so: it is the name of a folder, and none that is
+    `taken` by the settings.
+    """
+    if name in taken:
+        raise InputError(f"{name!r} means something to the settings; give it another one")
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} is not a name for a specialist: letters, digits, and then . + - or a space"
+        )

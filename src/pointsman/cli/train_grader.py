@@ -187,9 +187,10 @@ def grader(
     Its probabilities are calibrated on the dev pairs. Ctrl-C leaves a
     checkpoint, and the same command goes on from it.
     """
+    from pointsman.backbone.specialist import check_name
     from pointsman.data.arrays import ArrayCache
     from pointsman.grade.judged import read_judged
-    from pointsman.grade.make import check_name, make_grader, run_name
+    from pointsman.grade.make import make_grader, run_name
     from pointsman.grade.recipe import GRADED, JUDGED
     from pointsman.grade.source import read_added, read_pool, read_source
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,10 +37,6 @@ from pointsman.grade.source import Source
 from pointsman.grade.task import grader_of
 from pointsman.training.loop import Progress
 
-# A colon would be an adapter's of another kind, a separator another folder's, and two names mean
-# something to the settings.
-_NAME = re.compile(r"\w[\w .+-]*")
-_TAKEN = ("none", "default")
 _FOLDS = 5
 
 
@@ -196,16 +191,6 @@ def run_name(source: Source, recipe: Recipe, backbone: Backbone) -> str:
         digest.update(repr(list(part.pairs)).encode())
         digest.update(part.targets.numpy().tobytes())
     return f"grader-{digest.hexdigest()[:12]}"
-
-
-def check_name(name: str) -> None:
-    """Raise InputError where a grader cannot be called so: it is the name of a folder, and no setting's."""
-    if name in _TAKEN:
-        raise InputError(f"{name!r} means something to the settings; give the grader another name")
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} is not a name for a grader: letters, digits, and then . + - or a space"
-        )
 
 
 def _check(recipe: Recipe, alpha: float | None, shifted: Labelled | None, grades: int) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +35,7 @@ from pointsman.select.objectives import Supervised
 from pointsman.select.selector import ListSelector
 from pointsman.select.task import Objective, SelectorTask, read_lists
 from pointsman.select.task import Part as SelectorPart
+from pointsman.training.checkpoint import checkpoints
 from pointsman.training.loop import Plan, Progress, train
 
 Show = Callable[[str, Progress], None]
@@ -82,6 +84,14 @@ def train_together(
 def best(history: Sequence[Iteration], measure: str) -> Iteration:
     """The iteration of the best measure on dev, the earliest of equals."""
     return max(history, key=lambda each: each.measures[measure])
+
+
+def forget(folder: Path) -> None:
+    """Drop what earlier runs left in a folder, and nothing else that lies there."""
+    for left in (folder / "start", folder / "selector", *folder.glob("iteration-*")):
+        shutil.rmtree(left, ignore_errors=True)
+    for checkpoint in checkpoints(folder):
+        shutil.rmtree(checkpoint)
 
 
 def warm_up(

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.data.multihop import MultihopQuestion
+from pointsman.data.draw import drawn
+from pointsman.data.multihop import MultihopQuestion, read_multihop
+from pointsman.data.sources import open_source
+from pointsman.data.sources import passages as all_passages
+from pointsman.data.squad import read_squad
 from pointsman.errors import InputError
 from pointsman.joint.asked import Asked, ungraded
 from pointsman.retrieve.ingest import ingest
@@ -21,6 +27,47 @@ CANDIDATES = 20
 _TOGETHER = 256
 
 Said = Callable[[str, int, int], None]
+
+
+def read_asked(
+    backbone: Backbone,
+    files: Sequence[Path],
+    collection: Sequence[Path] = (),
+    candidates: int = CANDIDATES,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    show: Said | None = None,
+) -> list[Asked]:
+    """The questions of files: SQuAD's JSON, or JSON Lines of questions with paragraphs of their own.
+
+    SQuAD questions are searched in the `collection`, by default in the paragraphs of these files
+    themselves; the others have the first `candidates` of their own. `limit` draws so many of all.
+    Raises InputError for files of both kinds at once or without a question; FormatError.
+    """
+    kinds = {path.suffix == ".jsonl" for path in files}
+    if len(kinds) != 1:
+        raise InputError("give SQuAD files (.json) or questions with paragraphs (.jsonl), not both")
+    if kinds == {True}:
+        questions = [question for path in files for question in read_multihop(path)]
+        _check(questions, files)
+        some = [questions[i] for i in drawn(len(questions), limit, seed)]
+        return [each.first(candidates) for each in given(backbone, some)]
+    examples = [example for path in files for example in read_squad(path) if example.answers]
+    _check(examples, files)
+    # Two SQuAD files number their paragraphs alike.
+    passages = [
+        replace(passage, id=f"{number}-{passage.id}")
+        for number, path in enumerate(collection or files)
+        for passage in all_passages(open_source(path))
+    ]
+    some_examples = [examples[i] for i in drawn(len(examples), limit, seed)]
+    return retrieved(backbone, some_examples, passages, candidates, show)
+
+
+def _check(questions: Sequence[object], files: Sequence[Path]) -> None:
+    if not questions:
+        raise InputError(f"{', '.join(map(str, files))}: no question with an answer in it")
 
 
 def retrieved(

@@ -185,7 +185,13 @@ def calibrate(
 
     The error after is measured across two halves, each scored by the fit on the other.
     """
-    asked = asked_with_retrieval(reader.backbone, examples, ks)
+    return calibrate_on(reader, asked_with_retrieval(reader.backbone, examples, ks))
+
+
+def calibrate_on(
+    reader: SpanReader, asked: Sequence[Asked]
+) -> tuple[Calibration, dict[str, float]]:
+    """The same on questions with whatever passages they come with."""
     readings = reader.read([a.question for a in asked], [a.passages for a in asked])
     x, right = calibration_data(asked, readings)
     half = np.arange(len(right)) // 2 % 2 == 0

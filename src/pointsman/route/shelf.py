@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,12 @@ from pathlib import Path
 from pointsman.backbone.card import ENCODER
 from pointsman.backbone.shelf import folders
 from pointsman.backbone.specialist import SPECIALIST_FILE, Specialist, load_specialist
+from pointsman.backbone.specialist import check_name as check_specialist_name
 from pointsman.backbone.weights import Weights
 from pointsman.errors import InputError, ModelError
 from pointsman.route.expert import Expert, expert_of
 from pointsman.route.plain import BASE
 from pointsman.types import BackboneIdentity
-
-# A colon would be an adapter's of another kind ("reader:legal"), a separator another folder's.
-_NAME = re.compile(r"\w[\w .+-]*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,10 +39,7 @@ def check_name(name: str) -> None:
         raise InputError(
             f"{BASE!r} is what the encoder itself is called; give the expert another name"
         )
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} is not a name for an expert: letters, digits, and then . + - or a space"
-        )
+    check_specialist_name(name, taken=())
 
 
 def find_experts(

@@ -1,0 +1,113 @@
+"""The cards of a selector and of a reader that learned with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_POLICIES = {
+    "pointer": "one passage after the other, each by what was chosen before, until it stops",
+    "sets": "a set of passages as a whole; how many belongs to the choice",
+}
+_SHOWN = {
+    "f1": "F1",
+    "em": "exact match",
+    "recall@1": "answer in the first",
+    "recall@3": "in the first 3",
+    "recall@5": "in the first 5",
+    "passages": "passages read",
+}
+
+
+def selector_card(
+    name: str, base: str, training: Mapping[str, Any], numbers: Mapping[str, Any]
+) -> str:
+    """Markdown for people. `training` and `numbers` are the specialist's own records."""
+    settings = training["recipe"]["selector"]
+    lines = [
+        f"# {name}: a selector",
+        "",
+        f"Chooses which of a question's candidates the reader sees, {settings['passages']} at most: "
+        f"{_POLICIES[settings['policy']]}. A LoRA adapter on {base} reads the question with each "
+        "candidate, and in the head the candidates see one another, their rank, their relevance and "
+        "how much of the question's wording they repeat.",
+        "",
+        *_origin(training),
+        *_dev(numbers),
+    ]
+    return "\n".join(lines)
+
+
+def joint_reader_card(
+    name: str, selector: str, base: str, training: Mapping[str, Any], numbers: Mapping[str, Any]
+) -> str:
+    """The same of a reader that learned beside a selector."""
+    errors = numbers["calibration"]
+    lines = [
+        f"# {name}: a span reader",
+        "",
+        f"Finds the answer to a question as a span of the passages that the selector {selector} chose, "
+        f"with which it was trained. A LoRA adapter and a linear head on {base}.",
+        "",
+        *_origin(training),
+        *_dev(numbers),
+        f"Expected calibration error of its confidence {errors['ece_cross_fitted']:.3f} (cross-fitted), "
+        f"{errors['ece_uncalibrated']:.3f} before calibration.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _origin(training: Mapping[str, Any]) -> list[str]:
+    data, recipe = training["data"], training["recipe"]
+    if "plan" in training:
+        plan = training["plan"]
+        taught = (
+            "Taught by passages that are known to support the answer: "
+            f"{plan['epochs']} epochs, learning rate {plan['learning_rate']:g}, seed {plan['seed']}."
+        )
+    else:
+        estimate = (
+            "every set of candidates counted exactly"
+            if recipe["selector"]["policy"] == "sets"
+            else f"{recipe['samples']} selections of each question drawn"
+        )
+        taught = (
+            f"Selector and reader trained together by EM (DRO, arXiv 2505.03075), {estimate}: "
+            f"{recipe['iterations']} iterations, learning rates "
+            f"{recipe['selector_plan']['learning_rate']:g} and "
+            f"{recipe['reader_plan']['learning_rate']:g}, seed {recipe['seed']}."
+        )
+    return [
+        "## Where it comes from",
+        "",
+        f"{data['name']}: {data['train']:,} training questions, {data['dev']:,} dev questions, "
+        f"{data['candidates']} candidates at most. Licence of the data: "
+        f"{data['licence'] or 'not stated'}.",
+        "",
+        taught,
+        "",
+        f"    {training['command']}",
+        "",
+    ]
+
+
+def _dev(numbers: Mapping[str, Any]) -> list[str]:
+    history: Sequence[Mapping[str, float]] = numbers["dev"]["history"]
+    kept = numbers["dev"]["step"]
+    rows = [
+        f"| {'start' if i == 0 else i}{' (kept)' if i == kept else ''} | "
+        + " | ".join(f"{each[name]:.1f}" for name in _SHOWN)
+        + " |"
+        for i, each in enumerate(history)
+    ]
+    return [
+        "## On dev",
+        "",
+        f"| iteration | {' | '.join(_SHOWN.values())} |",
+        "|---" * (1 + len(_SHOWN)) + "|",
+        *rows,
+        "",
+        "The iteration was chosen by F1 here, so these numbers flatter it.",
+        "",
+    ]

@@ -1,0 +1,231 @@
+"""The whole way to a selector, alone or together with a reader: train, calibrate, describe, save."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pointsman.backbone.device import cpu_has_bf16
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import LoraAdapter, new_adapter
+from pointsman.backbone.specialist import Specialist, save_specialist
+from pointsman.joint.asked import Asked, digest
+from pointsman.joint.card import joint_reader_card, selector_card
+from pointsman.joint.em import Show, best, train_together, warm_up
+from pointsman.joint.measures import measure
+from pointsman.joint.recipe import Both, Recipe
+from pointsman.read.reader import KIND as READER
+from pointsman.read.reader import SpanReader
+from pointsman.read.recipe import Asked as ReadAsked
+from pointsman.read.recipe import calibrate_on
+from pointsman.select.pointer import PointerHead
+from pointsman.select.selector import KIND as SELECTOR
+from pointsman.select.selector import ListSelector, candidate_width
+from pointsman.select.task import Part as SelectorPart
+from pointsman.select.task import selector_of
+from pointsman.training.loop import Plan
+
+RANK, ALPHA, WIDTH = 16, 32.0, 128
+MEASURE = "f1"
+
+WARM = Plan(measure="recall@1", epochs=2, learning_rate=3e-4, evaluations=1)
+"""How a selector is taught by marked passages."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What is learned from and chosen by; `record` says of the card what it is, and under which licence."""
+
+    name: str
+    train: Sequence[Asked]
+    dev: Sequence[Asked]
+    licence: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As plain values for the specialist's file."""
+        return {
+            "name": self.name,
+            "train": len(self.train),
+            "dev": len(self.dev),
+            "candidates": max(len(each.passages) for each in (*self.train, *self.dev)),
+            "licence": self.licence,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What came of it: the folders, dev's measures at every iteration (the start first), which was kept."""
+
+    folders: tuple[Path, ...]
+    history: Sequence[Mapping[str, float]]
+    kept: int
+    calibration: Mapping[str, float]
+
+
+def fresh_selector(backbone: Backbone, seed: int, start: LoraAdapter | None = None) -> SelectorPart:
+    """A selector that has learned nothing, on a fresh adapter or on that of another specialist."""
+    generator = torch.Generator().manual_seed(seed)
+    adapter = start or new_adapter(backbone.model, RANK, ALPHA, generator)
+    head = PointerHead.fresh(candidate_width(backbone.shape.width), WIDTH, generator)
+    return SelectorPart(adapter, head)
+
+
+def tuned(recipe: Recipe, backbone: Backbone) -> Recipe:
+    """The same recipe as this machine trains it best: bf16 where the processor multiplies it."""
+    fast = backbone.device.type == "cuda" or cpu_has_bf16()
+    return replace(
+        recipe,
+        selector_plan=replace(recipe.selector_plan, bf16=fast),
+        reader_plan=replace(recipe.reader_plan, bf16=fast),
+    )
+
+
+def make_selector(
+    backbone: Backbone,
+    data: Data,
+    start: SelectorPart,
+    reader: SpanReader,
+    recipe: Recipe,
+    plan: Plan,
+    run_folder: Path,
+    folder: Path,
+    *,
+    command: str,
+    show: Show | None = None,
+) -> Made:
+    """A selector taught by marked passages, saved to `folder`; `reader` answers on dev."""
+    recipe = tuned(recipe, backbone)
+    plan = replace(plan, bf16=recipe.selector_plan.bf16)
+
+    def watched(selector: ListSelector) -> Mapping[str, float]:
+        return measure(data.dev, selector, reader).means()
+
+    part = warm_up(
+        backbone,
+        data.train,
+        start,
+        recipe,
+        plan,
+        run_folder,
+        watched,
+        None if show is None else lambda progress: show("selector", progress),
+    )
+    history = [watched(selector_of(backbone, each, recipe.selector)) for each in (start, part)]
+    training = {"command": command, "data": data.record(), "recipe": asdict(recipe)}
+    training["plan"] = asdict(plan)
+    _save_selector(backbone, part, recipe, folder, training, history, 1)
+    return Made((folder,), history, 1, {})
+
+
+def make_both(
+    backbone: Backbone,
+    data: Data,
+    start: Both,
+    recipe: Recipe,
+    run_folder: Path,
+    folder: Path,
+    *,
+    command: str,
+    show: Show | None = None,
+) -> Made:
+    """A selector and a reader trained together, saved to `folder` and to "FOLDER-reader".
+
+    Of all iterations, the start among them, the one of the best F1 on dev is kept. The reader's
+    confidence is calibrated on dev, on what the selector chooses.
+    """
+    recipe = tuned(recipe, backbone)
+    history = train_together(
+        backbone,
+        data.train,
+        start,
+        recipe,
+        run_folder,
+        lambda selector, reader: measure(data.dev, selector, reader).means(),
+        show,
+    )
+    chosen = best(history, MEASURE)
+    kept = history.index(chosen)
+    measures = [each.measures for each in history]
+    training = {"command": command, "data": data.record(), "recipe": asdict(recipe)}
+    _save_selector(backbone, chosen.both.selector, recipe, folder, training, measures, kept)
+    selector, reader = chosen.both.on(backbone, recipe)
+    calibration, errors = calibrate_on(reader, _as_read(data.dev, selector))
+    beside = folder.with_name(f"{folder.name}-reader")
+    settings = replace(recipe.reader, calibration=calibration).record()
+    numbers = _numbers(measures, kept) | {"calibration": errors}
+    part = chosen.both.reader
+    specialist = Specialist(
+        kind=READER,
+        name=beside.name,
+        base_sha256=backbone.identity.sha256,
+        base_name=backbone.identity.name,
+        adapter=part.adapter,
+        head=part.head.tensors,
+        settings=settings,
+        training=training,
+        numbers=numbers,
+        card=joint_reader_card(beside.name, folder.name, backbone.identity.name, training, numbers),
+    )
+    save_specialist(specialist, beside)
+    return Made((folder, beside), measures, kept, errors)
+
+
+def run_name(what: str, data: Data, recipe: Recipe, start: object, backbone: Backbone) -> str:
+    """A folder name that changes with the data, the recipe, the start and the base, and nothing else."""
+    parts = (backbone.identity.sha256, digest(data.train), digest(data.dev), recipe, start)
+    return f"{what}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
+
+
+def _save_selector(
+    backbone: Backbone,
+    part: SelectorPart,
+    recipe: Recipe,
+    folder: Path,
+    training: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    kept: int,
+) -> None:
+    numbers = _numbers(history, kept)
+    specialist = Specialist(
+        kind=SELECTOR,
+        name=folder.name,
+        base_sha256=backbone.identity.sha256,
+        base_name=backbone.identity.name,
+        adapter=part.adapter,
+        head=part.head.tensors,
+        settings=recipe.selector.record(),
+        training=dict(training),
+        numbers=numbers,
+        card=selector_card(folder.name, backbone.identity.name, training, numbers),
+    )
+    save_specialist(specialist, folder)
+
+
+def _numbers(history: Sequence[Mapping[str, float]], kept: int) -> dict[str, Any]:
+    found = [dict(each) for each in history]
+    return {
+        "dev": {
+            "measure": MEASURE,
+            "best": found[kept][MEASURE],
+            "step": kept,
+            "history": found,
+        }
+    }
+
+
+def _as_read(asked: Sequence[Asked], selector: ListSelector) -> list[ReadAsked]:
+    """Questions with the passages that a selector puts before the reader."""
+    selected = selector.select(
+        [each.question for each in asked],
+        [each.passages for each in asked],
+        [each.relevance for each in asked],
+    )
+    return [
+        ReadAsked(each.question, each.answers, tuple(each.passages[i] for i in chosen.order))
+        for each, chosen in zip(asked, selected, strict=True)
+    ]
