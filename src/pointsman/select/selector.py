@@ -128,17 +128,10 @@ class ListSelector:
     ) -> list[Selection]:
         """The likeliest candidate at every step until it stops, or the likeliest set, of each question."""
         features, gflops = self.features(questions, passages, relevance, deadline)
-        with torch.no_grad():
-            seen = self.chooser.head.candidates(
-                *padded(torch.from_numpy(features), [len(given) for given in passages])
-            )
-            chosen = self.chooser.best(seen)
-            chances = self.chooser.chances(seen, chosen).cpu().numpy()
-        found = []
-        for i, given in enumerate(passages):
-            order = chosen[i][chosen[i] != END].numpy().astype(np.int64)
-            found.append(Selection(order, chances[i, : len(given)], float(gflops[i])))
-        return found
+        found = selections(
+            self.chooser, torch.from_numpy(features), [len(given) for given in passages]
+        )
+        return [replace(each, gflops=float(cost)) for each, cost in zip(found, gflops, strict=True)]
 
     def features(
         self,
@@ -167,6 +160,19 @@ class ListSelector:
         owner = np.repeat(np.arange(len(questions)), [len(given) for given in texts])
         gflops = np.bincount(owner, weights=read.gflops, minlength=len(questions))
         return features, np.asarray(gflops, dtype=np.float32)
+
+
+def selections(chooser: Chooser, features: Tensor, counts: Sequence[int]) -> list[Selection]:
+    """What a chooser takes of questions with so many candidates each, from their features [all, f]."""
+    with torch.no_grad():
+        seen = chooser.head.candidates(*padded(features, counts))
+        chosen = chooser.best(seen)
+        chances = chooser.chances(seen, chosen).cpu().numpy()
+    orders = [row[row != END].numpy().astype(np.int64) for row in chosen]
+    return [
+        Selection(order, row[:count])
+        for order, row, count in zip(orders, chances, counts, strict=True)
+    ]
 
 
 def padded(features: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
