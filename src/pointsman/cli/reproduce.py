@@ -33,6 +33,15 @@ Graders and what they say are kept in a folder of the cache directory (--run):
 the same command goes on where it was stopped.
 """
 
+SELECTION_EXAMPLES = """
+Examples:
+  pointsman reproduce selection --data test-bed --out results/selection/ours
+  pointsman reproduce selection --data test-bed --seeds 1 --limit 200
+
+Selectors, readers and what they give are kept in a folder of the cache
+directory (--run): the same command goes on where it was stopped.
+"""
+
 app = typer.Typer(
     help="Make the papers' tables again.", epilog=ROUTING_EXAMPLES, rich_markup_mode="rich"
 )
@@ -144,6 +153,41 @@ def relevance(
             studies=studies,
             draw=out,
             show=show,
+        )
+
+    run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)
+
+
+@app.command(epilog=SELECTION_EXAMPLES)
+def selection(
+    context: typer.Context,
+    data: Data,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How often everything is trained.")
+    ] = 3,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
+    ] = None,
+    limit: Limit = None,
+    backbone: BackboneName = None,
+    run: Run = None,
+    out: ResultStem = None,
+    json: Json = False,
+) -> None:
+    """DRO: the passages and the reader learn each other.
+
+    Questions on articles and on an encyclopaedia; selector and reader apart,
+    together by the paper's EM, its two ablations, and ours.
+    """
+
+    def measure(show: Show) -> Report:
+        from pointsman.experiments.selection.run import run as run_selection
+
+        base = encoder_to_train(backbone)
+        folder = run or cache_directory() / "selection"
+        return run_selection(
+            data, base, folder, seeds=seeds, limit=limit, only=row or None, show=show
         )
 
     run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)

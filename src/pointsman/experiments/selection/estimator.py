@@ -1,0 +1,93 @@
+"""How well m drawn selections stand for all: bias and variance of EM's gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pointsman.select.em import centred, posterior, sample_weights
+from pointsman.select.permutation import all_selections, log_prob
+
+SAMPLES = (1, 2, 4, 8, 16)
+
+_NOTHING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Of a gradient's estimate, against the exact one of length 1: `bias` and `deviation` are lengths,
+    `cosine` is the mean agreement of a single estimate, 0 for one that is nothing.
+    """
+
+    bias: float
+    deviation: float
+    cosine: float
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """Every ordered selection [z, k] of k of n candidates: its log-probability and that one's gradient
+    by the scores [z, n].
+    """
+
+    selections: Tensor
+    log_p: Tensor
+    slopes: Tensor
+
+    @classmethod
+    def of(cls, scores: Tensor, k: int) -> Counted:
+        """By scores [n]."""
+        every = all_selections(len(scores), k, stopping=False)
+        asked = scores.detach().double().requires_grad_()
+        never = torch.full((1,), -torch.inf, dtype=torch.float64)
+        log_p = log_prob(torch.cat([asked, never]), every)
+        slopes = [torch.autograd.grad(each, asked, retain_graph=True)[0] for each in log_p]
+        return cls(every, log_p.detach(), torch.stack(slopes))
+
+    def spread(
+        self,
+        log_likelihoods: Tensor,
+        m: int,
+        *,
+        centre: bool = True,
+        repeats: int = 400,
+        seed: int = 0,
+    ) -> Spread:
+        """Of the gradient of log Σ_z p(z) p(y | d_z), estimated by Σ w ∇ log p(z) over m selections
+        drawn, with EM's weights, `centre`d or not. `log_likelihoods` are of the selections [z].
+        """
+        likelihoods = log_likelihoods.double()
+        # Fisher's identity: the mean of the slopes over the posterior.
+        exact = posterior(self.log_p, likelihoods) @ self.slopes
+        length = exact.norm()
+        if length < _NOTHING:
+            return Spread(0.0, 0.0, 0.0)
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.multinomial(
+            self.log_p.exp(), repeats * m, replacement=True, generator=generator
+        ).reshape(repeats, m)
+        weights = sample_weights(likelihoods[drawn])
+        if centre:
+            weights = centred(weights)
+        found = torch.einsum("rm,rmn->rn", weights, self.slopes[drawn])
+        mean, norms = found.mean(0), found.norm(dim=1)
+        cosines = torch.where(
+            norms > _NOTHING,
+            (found @ exact) / (norms.clamp(min=_NOTHING) * length),
+            torch.zeros_like(norms),
+        )
+        return Spread(
+            float((mean - exact).norm() / length),
+            float((found - mean).pow(2).sum(1).mean().sqrt() / length),
+            float(cosines.mean()),
+        )
+
+
+def mean_spread(found: Sequence[Spread]) -> Spread:
+    """The medians over questions: where the gradient nearly vanishes ratios mean little."""
+    columns = np.array([(each.bias, each.deviation, each.cosine) for each in found])
+    return Spread(*np.median(columns, axis=0).tolist())
