@@ -8,7 +8,7 @@ follows from two numbers of each passage, its `Shares`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +38,16 @@ class Shares:
         )
 
 
-class SpanLikelihood:
-    """The likelihood of answers under a span reader."""
+Find = Callable[[str, Sequence[str]], list[tuple[int, int]]]
+"""A text and answers -> the characters [start, end) of whatever is one of them, each once."""
 
-    def __init__(self, reader: SpanReader) -> None:
+
+class SpanLikelihood:
+    """The likelihood of answers under a span reader; `find` says what of a text is an answer."""
+
+    def __init__(self, reader: SpanReader, find: Find | None = None) -> None:
         self.reader = reader
+        self._find = find or mentions
 
     def log_likelihood(
         self, question: str, passages: Sequence[Passage], answers: Sequence[str]
@@ -62,7 +67,7 @@ class SpanLikelihood:
         marked: list[list[tuple[int, int]]] = []
         for question, given, known in zip(questions, passages, answers, strict=True):
             pairs += [(question, passage.text) for passage in given]
-            marked += [mentions(passage.text, known) for passage in given]
+            marked += [self._find(passage.text, known) for passage in given]
         answer, every = np.full((2, len(pairs)), -np.inf)
         for batch, odds in self.reader.span_odds(pairs, deadline):
             totals = torch.logsumexp(odds.double().flatten(1), dim=1).cpu().tolist()

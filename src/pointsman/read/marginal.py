@@ -17,7 +17,7 @@ from torch import Tensor
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.pairs import Window, passage_mask
 from pointsman.read.head import SpanHead, choosable
-from pointsman.read.likelihood import mentions
+from pointsman.read.likelihood import Find, mentions
 from pointsman.read.reader import ReaderSettings, SpanReader
 from pointsman.read.spans import span_log_odds
 from pointsman.read.targets import token_span
@@ -68,7 +68,8 @@ class MarginalTask(AdapterTask):
 
     A selection without an answer in it, or of weight 0, teaches nothing and is left out; `left_out`
     counts the questions of which no selection remains. Of the adapter what lies below `from_layer`
-    stays as it is. Batches are lists of places among the other questions.
+    stays as it is. `find` says what of a text is an answer. Batches are lists of places among the other
+    questions.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class MarginalTask(AdapterTask):
         evaluate: Evaluate,
         *,
         settings: ReaderSettings | None = None,
+        find: Find | None = None,
         batch_size: int = 8,
         dropout: float = 0.0,
         from_layer: int = 0,
@@ -90,7 +92,8 @@ class MarginalTask(AdapterTask):
         self._batch_size = batch_size
         self._dropout = dropout
         self._seed = seed
-        marked = [[mentions(text, each.answers) for text in each.texts] for each in shown]
+        find = find or mentions
+        marked = [[find(text, each.answers) for text in each.texts] for each in shown]
         holding = [
             each.holding([bool(m) for m in mine]) for each, mine in zip(shown, marked, strict=True)
         ]
