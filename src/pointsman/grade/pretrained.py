@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from pointsman.backbone.batching import length_buckets
-from pointsman.backbone.device import choose_device, choose_dtype
 from pointsman.backbone.flops import Shape
-from pointsman.backbone.weights import locate
+from pointsman.backbone.pretrained import load_model
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError, ModelError
 from pointsman.grade.pairwise import Judged, PairTexts, PairwiseGrader
@@ -244,53 +243,10 @@ def load_pretrained(
     Raises ModelError where it is neither a sequence classifier nor a causal model, where nothing is
     there, and where weights are missing.
     """
-    from transformers import (
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    weights = locate(name)
-    on = choose_device(device)
-    try:
-        config = AutoConfig.from_pretrained(weights.path, local_files_only=True)
-        made = next(iter(getattr(config, "architectures", None) or [""]))
-        loader: Any
-        kind: type[CrossEncoderGrader] | type[CausalGrader]
-        if made.endswith("ForSequenceClassification"):
-            loader, kind = AutoModelForSequenceClassification, CrossEncoderGrader
-        elif made.endswith(("ForCausalLM", "LMHeadModel")):
-            loader, kind = AutoModelForCausalLM, CausalGrader
-        else:
-            raise ModelError(
-                f"{name}: a sequence classifier or a causal language model is needed, not "
-                f"{made or 'a model that does not say what it is'}"
-            )
-        model, report = loader.from_pretrained(
-            weights.path,
-            dtype=choose_dtype(on, dtype),
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True)
-    except ModelError:
-        raise
-    except Exception as error:  # as in `Backbone.load`: many kinds of refusal, all mean the same
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{name}: cannot be loaded as a grader ({reason})") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(f"{name}: its weights are incomplete ({missing[0]} is missing)")
-    if not tokenizer.is_fast:
-        raise ModelError(f"{name}: its tokenizer gives no offsets; one with tokenizer.json does")
-    tokenizer.model_max_length = int(1e30)  # lengths are ours to set
-    model = model.to(on).eval().requires_grad_(False)
-    if kind is CausalGrader:
-        return CausalGrader(model, tokenizer, grades, words=grades or WORDS)
-    return CrossEncoderGrader(model, tokenizer, grades)
+    found = load_model(name, ("classifier", "causal"), "a grader", device=device, dtype=dtype)
+    if found.kind == "causal":
+        return CausalGrader(found.model, found.tokenizer, grades, words=grades or WORDS)
+    return CrossEncoderGrader(found.model, found.tokenizer, grades)
 
 
 def _family(model: Any) -> str:
