@@ -353,10 +353,11 @@ class Workspace:
         from pointsman.defer.plain import FirstAgent
         from pointsman.pipeline import Pipeline, PipelineSettings
         from pointsman.read.agent import ReaderAgent
+        from pointsman.read.joined import as_read
 
         settings, retriever = self.settings, self.retriever
         reader = ReaderAgent(
-            self.reader,
+            as_read(self.reader),
             n_best=settings.read.n_best,
             min_confidence=settings.read.min_confidence,
             gflops_per_token=self.backbone.shape.forward_gflops(1, 256) / 256,

@@ -19,8 +19,10 @@ from pointsman.evaluate.reading import exact_match
 from pointsman.joint.asked import Asked, digest, ungraded
 from pointsman.joint.em import best, train_together, warm_up
 from pointsman.joint.estimate import estimate
+from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.head import SpanHead
+from pointsman.read.joined import as_read
 from pointsman.read.reader import ReaderSettings, SpanReader
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Policy
@@ -107,14 +109,11 @@ def measured(
     return {"em": float(np.mean(right)), "recall": float(np.mean(recall))}
 
 
-@pytest.mark.parametrize(("policy", "iterations"), [("pointer", 6), ("sets", 3)])
+@pytest.mark.parametrize(("policy", "iterations"), [("pointer", 4), ("sets", 3)])
 def test_from_answers_alone_both_learn(
     backbone: Backbone, tmp_path: Path, policy: Policy, iterations: int
 ) -> None:
-    """Neither was told which passage or which span is right; by chance 1 in 4 and 1 in 2.
-
-    Counting every set takes fewer iterations than drawing a few selections.
-    """
+    """Neither was told which passage or which span is right; by chance 1 in 4 and 1 in 2."""
     tests = world(60, seed=5)
     history = train_together(
         backbone,
@@ -234,6 +233,41 @@ def test_selections_of_the_exact_posterior_hold_the_answer(
         assert ((rows != END).sum(1) >= 1).all()
     # The prior of a fresh head is nearly uniform: 4 sets of one and 6 of two.
     assert found.entropy == pytest.approx(np.log(10), abs=0.1)
+
+
+def test_both_learn_where_the_reader_sees_passages_together(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    tests = world(60, seed=5)
+    quick = Plan(measure="none", epochs=1, learning_rate=3e-3, evaluations=1)
+    both = recipe(
+        reader=ReaderSettings(max_length=64, overlap=8, answer_width=3, joined=True),
+        samples=8,
+        iterations=1,
+        selector_plan=quick,
+        reader_plan=replace(quick, epochs=4),
+    )
+    history = train_together(
+        backbone,
+        world(300, seed=1),
+        start(backbone),
+        both,
+        tmp_path,
+        lambda selector, reader: measure(tests, selector, as_read(reader)).means(),
+    )
+    before, after = (each.measures for each in history)
+    assert before["em"] < 20
+    assert after["em"] > 50
+    assert after["recall@1"] > before["recall@1"] + 20
+    asked = world(4, seed=2)
+    found = estimate(backbone, asked, start(backbone), both, tmp_path / "again")
+    assert not found.shares
+    shown = found.shown(asked, both)
+    assert all(text.startswith("yes no\n") for each in shown for text in each.texts)
+    again = estimate(backbone, asked, start(backbone), both, tmp_path / "again")
+    assert torch.equal(again.log_p, found.log_p)
+    with pytest.raises(ConfigError, match="take the policy pointer"):
+        recipe("sets", reader=both.reader)
 
 
 def test_the_warm_up_needs_to_know_what_supports_the_answer(

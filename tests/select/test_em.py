@@ -20,6 +20,7 @@ from pointsman.select.em import (
     sample_weights,
     sampled_log_marginal,
     selector_loss,
+    told,
 )
 from pointsman.select.passagewise import set_log_likelihood
 from pointsman.select.permutation import all_selections, all_sets, gumbel_top_k, log_prob
@@ -139,3 +140,24 @@ def test_every_set_of_twenty_at_once() -> None:
     assert found[1234].item() == pytest.approx(
         (log_a[one].logsumexp(0) - log_b[one].logsumexp(0)).item()
     )
+
+
+def test_an_m_step_on_selections_that_stay_needs_the_weights_as_they_are() -> None:
+    """Weighed as they are the best selector draws each as often as it weighs; centred there is none."""
+    drawn = EVERY[:3]
+    weights = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    losses = {}
+    for name, given_weights in (("told", told(weights)), ("centred", centred(weights))):
+        logits = torch.zeros(len(EVERY), dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.Adam([logits], lr=0.1)
+        for _ in range(600):
+            loss = selector_loss(given_weights, logits.log_softmax(0)[: len(drawn)])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        losses[name] = loss.item()
+        if name == "told":
+            assert logits.softmax(0)[:3].tolist() == pytest.approx(weights.tolist(), abs=0.01)
+    assert losses["told"] == pytest.approx(float(-(weights * weights.log()).sum()), abs=0.01)
+    assert losses["centred"] < -10
+    assert told(torch.ones(5, 1)).tolist() == [[0.0]] * 5

@@ -196,6 +196,13 @@ def selection(
     ] = None,
     start: Start = "default",
     reader: ReaderName = "default",
+    joined: Annotated[
+        bool,
+        typer.Option(
+            "--joined",
+            help="The reader sees all passages as one text, with yes and no before them.",
+        ),
+    ] = False,
     trains: Annotated[
         Trained, typer.Option(metavar="WHICH", help="both, selector or reader.")
     ] = Trained.both,
@@ -223,6 +230,7 @@ def selection(
     from pointsman.joint.make import WARM, fresh_selector, make_both, run_name, tuned
     from pointsman.joint.measures import measure
     from pointsman.joint.recipe import Both, Recipe
+    from pointsman.read.joined import as_read
     from pointsman.read.reader import KIND as READER
     from pointsman.read.reader import ReaderSettings, SpanReader
     from pointsman.read.recipe import read_trained
@@ -240,6 +248,8 @@ def selection(
         base = encoder_to_train(backbone)
         reader_folder = _folder(reader)
         reading = ReaderSettings.of(load_specialist(reader_folder, READER).settings)
+        if joined:
+            reading = replace(reading, joined=True, max_length=512)
         settings = SelectorSettings(policy.value, passages)
         begun = None
         if selector_folder is not None:
@@ -272,7 +282,7 @@ def selection(
                     quick,
                     replace(WARM, seed=seed, bf16=quick.selector_plan.bf16),
                     run / "selector",
-                    lambda selector: measure(data.dev, selector, answering).means(),
+                    lambda selector: measure(data.dev, selector, as_read(answering)).means(),
                     lambda progress: showing("selector first", progress),
                 )
             made = make_both(

@@ -23,6 +23,7 @@ from pointsman.experiments.report import Report, Show, silent
 from pointsman.grade.plain import Ungraded
 from pointsman.pipeline import Mode, Pipeline, PipelineSettings
 from pointsman.read.agent import ReaderAgent
+from pointsman.read.joined import as_read
 from pointsman.read.reader import SpanReader
 from pointsman.read.task import read_own_context, score_readings
 from pointsman.retrieve.fusion import Fusion
@@ -164,7 +165,7 @@ def _fill(index: LanceIndex, backbone: Backbone, collection: Path, show: Show) -
 def _pipeline(
     reader: SpanReader, index: LanceIndex, mode: Mode, candidates: int, k: int
 ) -> Pipeline:
-    agent = ReaderAgent(reader, n_best=1)
+    agent = ReaderAgent(as_read(reader), n_best=1)
     return Pipeline(
         reader.backbone,
         index,

@@ -29,6 +29,7 @@ from pointsman.errors import InputError
 from pointsman.joint.asked import Asked, digest, lists
 from pointsman.joint.estimate import estimate
 from pointsman.joint.recipe import Both, Recipe
+from pointsman.read.joined import find
 from pointsman.read.marginal import MarginalTask
 from pointsman.read.reader import SpanReader
 from pointsman.select.objectives import Supervised
@@ -146,6 +147,7 @@ def _step(
             shown,
             _unmeasured,
             settings=recipe.reader,
+            find=find if recipe.reader.joined else None,
             batch_size=recipe.reader_batch,
             from_layer=recipe.from_layer,
             seed=plan.seed,

@@ -15,17 +15,20 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.errors import ConfigError
 from pointsman.joint.asked import Asked, digest, lists
 from pointsman.joint.recipe import Both, Recipe
+from pointsman.read.joined import Joined, find
 from pointsman.read.likelihood import Shares, SpanLikelihood
 from pointsman.read.marginal import Shown
+from pointsman.read.reader import SpanReader
 from pointsman.select import sets
 from pointsman.select.chooser import Chooser
-from pointsman.select.em import centred, posterior, sample_weights
+from pointsman.select.em import posterior, sample_weights, told
 from pointsman.select.objectives import Marginal, Weighed
 from pointsman.select.passagewise import set_log_likelihood
 from pointsman.select.permutation import END
 from pointsman.select.selector import extras, padded
 from pointsman.select.task import Objective, read_lists
 from pointsman.select.task import Part as SelectorPart
+from pointsman.types import Passage
 
 # So many questions are looked at together while selections are drawn.
 _TOGETHER = 64
@@ -33,52 +36,63 @@ _TOGETHER = 64
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """The E-step's result: of each question a reader's `shares`, and selections `drawn` [q, m, k], from
-    the selector or, exactly, from the posterior; `entropy` is the selector's, in nats, the mean.
+    """The E-step's result: selections `drawn` [q, m, k] of each question, from the selector or, exactly,
+    from the posterior; `log_p` [q, m] of the answers, given each; `entropy`, the selector's mean one in
+    nats. Of a reader that looks at one passage at a time also its `shares` of each question.
     """
 
-    shares: Sequence[Shares]
     drawn: Tensor
+    log_p: Tensor
     entropy: float
+    shares: Sequence[Shares] = ()
 
     @property
     def unanswered(self) -> int:
-        """Questions whose answer stands in none of their candidates: they teach nothing."""
-        return sum(not np.isfinite(each.answer).any() for each in self.shares)
-
-    def log_likelihoods(self) -> list[Tensor]:
-        """log p(y | x, d_z) [m] of each question's selections."""
-        return [
-            set_log_likelihood(*_tensors(each), rows, log_c=0.0)
-            for each, rows in zip(self.shares, self.drawn, strict=True)
-        ]
+        """Questions that teach nothing: their answer stands in none of their candidates, or, where the
+        reader sees them together, in none of the selections drawn.
+        """
+        if self.shares:
+            return sum(not np.isfinite(each.answer).any() for each in self.shares)
+        return int(torch.isneginf(self.log_p).all(1).sum())
 
     def objective(self, recipe: Recipe) -> Objective:
         """What the selector learns from."""
         if recipe.selector.policy == "sets":
             both = [_tensors(each) for each in self.shares]
             return Marginal([a for a, _ in both], [b for _, b in both])
-        weights = [centred(sample_weights(each)).float() for each in self.log_likelihoods()]
-        return Weighed(list(self.drawn), weights)
+        weights = told(sample_weights(self.log_p)).float()
+        return Weighed(list(self.drawn), list(weights))
 
     def shown(self, asked: Sequence[Asked], recipe: Recipe) -> list[Shown]:
         """What the reader learns from."""
-        found = []
-        for each, rows, log_p in zip(asked, self.drawn, self.log_likelihoods(), strict=True):
-            if recipe.selector.policy == "sets":  # drawn from the posterior: all weigh the same
-                weights = torch.isfinite(log_p).double() / len(log_p)
-            else:
-                weights = sample_weights(log_p)
-            chosen: dict[tuple[int, ...], float] = {}
-            for row, weight in zip(rows.tolist(), weights.tolist(), strict=True):
-                # The reader looks at one passage at a time: their order is nothing to it.
-                key = tuple(sorted(place for place in row if place != END))
-                chosen[key] = chosen.get(key, 0.0) + weight
-            texts = tuple(passage.text for passage in each.passages)
-            found.append(
-                Shown(each.question, texts, each.answers, tuple(chosen), tuple(chosen.values()))
-            )
-        return found
+        weights = sample_weights(self.log_p)
+        if recipe.selector.policy == "sets":  # drawn from the posterior: all weigh the same
+            weights = torch.isfinite(self.log_p).double() / self.log_p.shape[1]
+        show = _joined if recipe.reader.joined else _apart
+        return [
+            show(each, rows.tolist(), of_rows.tolist())
+            for each, rows, of_rows in zip(asked, self.drawn, weights, strict=True)
+        ]
+
+
+def _apart(asked: Asked, rows: Sequence[Sequence[int]], weights: Sequence[float]) -> Shown:
+    """Passages one at a time: their order is nothing to the reader."""
+    chosen: dict[tuple[int, ...], float] = {}
+    for row, weight in zip(rows, weights, strict=True):
+        key = tuple(sorted(_chosen(row)))
+        chosen[key] = chosen.get(key, 0.0) + weight
+    texts = tuple(passage.text for passage in asked.passages)
+    return Shown(asked.question, texts, asked.answers, tuple(chosen), tuple(chosen.values()))
+
+
+def _joined(asked: Asked, rows: Sequence[Sequence[int]], weights: Sequence[float]) -> Shown:
+    """Every selection as one text."""
+    texts: dict[str, float] = {}
+    for row, weight in zip(rows, weights, strict=True):
+        text = Joined.of([asked.passages[i] for i in _chosen(row)]).text
+        texts[text] = texts.get(text, 0.0) + weight
+    selections = tuple((i,) for i in range(len(texts)))
+    return Shown(asked.question, tuple(texts), asked.answers, selections, tuple(texts.values()))
 
 
 def estimate(
@@ -92,7 +106,6 @@ def estimate(
     """The E-step, kept in `folder`; `read` is what a selector that stays read of the pairs."""
     path = folder / "estimate.npz"
     key = f"{digest(asked)} {recipe.selector} {recipe.reader} {recipe.samples} {recipe.seed}"
-    ends = np.cumsum([len(each.passages) for each in asked])[:-1]
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["key"]) != key:
@@ -100,28 +113,68 @@ def estimate(
                     f"{folder} holds a run on other questions or with other settings; go on with the "
                     "same ones, or start afresh in another directory"
                 )
+            ends = np.cumsum([len(each.passages) for each in asked])[:-1]
             pairs = zip(np.split(kept["answer"], ends), np.split(kept["all"], ends), strict=True)
-            shares = [Shares(answer, every) for answer, every in pairs]
-            return Estimate(shares, torch.from_numpy(kept["drawn"]), float(kept["entropy"]))
+            return Estimate(
+                torch.from_numpy(kept["drawn"]),
+                torch.from_numpy(kept["log_p"]),
+                float(kept["entropy"]),
+                () if recipe.reader.joined else [Shares(answer, every) for answer, every in pairs],
+            )
     _, reader = both.on(backbone, recipe)
-    shares = SpanLikelihood(reader).shares(
-        [each.question for each in asked],
-        [each.passages for each in asked],
-        [each.answers for each in asked],
-    )
+    shares: list[Shares] = []
+    if not recipe.reader.joined:
+        shares = SpanLikelihood(reader).shares(
+            [each.question for each in asked],
+            [each.passages for each in asked],
+            [each.answers for each in asked],
+        )
     drawn, entropy = _drawn(backbone, both.selector, asked, shares, recipe, read)
+    log_p = _joined_log_p(reader, asked, drawn) if recipe.reader.joined else _log_p(shares, drawn)
+    found = Estimate(drawn, log_p, entropy, shares)
     folder.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(".estimate.npz")
+    nothing = [np.zeros(0)]
     np.savez(
         aside,
         key=key,
-        answer=np.concatenate([each.answer for each in shares]),
-        all=np.concatenate([each.all for each in shares]),
+        answer=np.concatenate([each.answer for each in shares] or nothing),
+        all=np.concatenate([each.all for each in shares] or nothing),
         drawn=drawn.numpy(),
+        log_p=log_p.numpy(),
         entropy=entropy,
     )
     os.replace(aside, path)
-    return Estimate(shares, drawn, entropy)
+    return found
+
+
+def _log_p(shares: Sequence[Shares], drawn: Tensor) -> Tensor:
+    """log p(y | x, d_z) [q, m] of selections that are read one passage at a time."""
+    return torch.stack(
+        [
+            set_log_likelihood(*_tensors(each), rows, log_c=0.0)
+            for each, rows in zip(shares, drawn, strict=True)
+        ]
+    )
+
+
+def _joined_log_p(reader: SpanReader, asked: Sequence[Asked], drawn: Tensor) -> Tensor:
+    """The same of selections that are read as one text each."""
+    rows = [(each, row) for each, mine in zip(asked, drawn.tolist(), strict=True) for row in mine]
+    shares = SpanLikelihood(reader, find).shares(
+        [each.question for each, _ in rows],
+        [
+            [Passage("", Joined.of([each.passages[i] for i in _chosen(row)]).text)]
+            for each, row in rows
+        ],
+        [each.answers for each, _ in rows],
+    )
+    found = [each.log_likelihood() for each in shares]
+    return torch.tensor(found, dtype=torch.float64).reshape(drawn.shape[:2])
+
+
+def _chosen(row: Sequence[int]) -> list[int]:
+    return [place for place in row if place != END]
 
 
 def _drawn(

@@ -19,6 +19,7 @@ from pointsman.joint.card import joint_reader_card, selector_card
 from pointsman.joint.em import Show, best, train_together, warm_up
 from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
+from pointsman.read.joined import as_read
 from pointsman.read.reader import KIND as READER
 from pointsman.read.reader import SpanReader
 from pointsman.read.recipe import Asked as ReadAsked
@@ -103,7 +104,7 @@ def make_selector(
     plan = replace(plan, bf16=recipe.selector_plan.bf16)
 
     def watched(selector: ListSelector) -> Mapping[str, float]:
-        return measure(data.dev, selector, reader).means()
+        return measure(data.dev, selector, as_read(reader)).means()
 
     part = warm_up(
         backbone,
@@ -145,7 +146,7 @@ def make_both(
         start,
         recipe,
         run_folder,
-        lambda selector, reader: measure(data.dev, selector, reader).means(),
+        lambda selector, reader: measure(data.dev, selector, as_read(reader)).means(),
         show,
     )
     chosen = best(history, MEASURE)
@@ -154,7 +155,7 @@ def make_both(
     training = {"command": command, "data": data.record(), "recipe": asdict(recipe)}
     _save_selector(backbone, chosen.both.selector, recipe, folder, training, measures, kept)
     selector, reader = chosen.both.on(backbone, recipe)
-    calibration, errors = calibrate_on(reader, _as_read(data.dev, selector))
+    calibration, errors = calibrate_on(as_read(reader), _as_read(data.dev, selector))
     beside = folder.with_name(f"{folder.name}-reader")
     settings = replace(recipe.reader, calibration=calibration).record()
     numbers = _numbers(measures, kept) | {"calibration": errors}

@@ -49,6 +49,11 @@ class Recipe:
             raise ConfigError(
                 f"what is trained is one of {', '.join(get_args(Trains))}, not {self.trains!r}"
             )
+        if self.reader.joined and self.selector.policy == "sets":
+            raise ConfigError(
+                "a joined reader sees passages together, so that sets cannot be priced passage by "
+                "passage; take the policy pointer"
+            )
         for value, what in ((self.samples, "sample"), (self.iterations, "iteration")):
             if value < 1:
                 raise ConfigError(f"at least 1 {what} is needed, not {value}")

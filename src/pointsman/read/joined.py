@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from pointsman.deadline import Deadline
+from pointsman.protocols import Reader
 from pointsman.read.likelihood import SpanLikelihood, mentions
 from pointsman.read.reader import SpanReader
 from pointsman.types import Passage, Reading, Span
@@ -86,6 +87,11 @@ class JoinedReader:
             spans = tuple(span for span in located if span is not None)[:n_best]
             found.append(replace(reading, spans=spans))
         return found
+
+
+def as_read(reader: SpanReader) -> Reader:
+    """A span reader as its settings say that it reads: passage by passage, or joined."""
+    return JoinedReader(reader) if reader.settings.joined else reader
 
 
 class JoinedLikelihood:

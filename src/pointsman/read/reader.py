@@ -26,12 +26,15 @@ KIND = "reader"
 
 @dataclass(frozen=True, slots=True)
 class ReaderSettings:
-    """How pairs are cut and spans are chosen. Lengths count tokens."""
+    """How pairs are cut and spans are chosen. Lengths count tokens. A `joined` reader sees a question's
+    passages as one text (`read.joined`).
+    """
 
     max_length: int = 384
     overlap: int = 128
     answer_width: int = 30
     calibration: Calibration = UNCALIBRATED
+    joined: bool = False
 
     @classmethod
     def of(cls, settings: Any) -> ReaderSettings:

@@ -17,6 +17,7 @@ from pointsman.backbone.lora import new_adapter
 from pointsman.backbone.specialist import Specialist, load_specialist, save_specialist
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.reading import exact_match
+from pointsman.protocols import Reader
 from pointsman.read.card import reader_card
 from pointsman.read.cloze import cloze_examples
 from pointsman.read.confidence import UNCALIBRATED, Calibration, features, fit
@@ -188,9 +189,7 @@ def calibrate(
     return calibrate_on(reader, asked_with_retrieval(reader.backbone, examples, ks))
 
 
-def calibrate_on(
-    reader: SpanReader, asked: Sequence[Asked]
-) -> tuple[Calibration, dict[str, float]]:
+def calibrate_on(reader: Reader, asked: Sequence[Asked]) -> tuple[Calibration, dict[str, float]]:
     """The same on questions with whatever passages they come with."""
     readings = reader.read([a.question for a in asked], [a.passages for a in asked])
     x, right = calibration_data(asked, readings)

@@ -28,12 +28,22 @@ def centred(weights: Tensor) -> Tensor:
     """w - 1/m: the same gradient in expectation for the selector, and none at all where m = 1.
 
     A self-normalised weight of one selection is always 1 and would make whatever was drawn likelier;
-    Σ_z ∇ log p(z) / m has expectation 0, so that subtracting it only takes noise away. Weights that
-    are all 0 stay so.
+    Σ_z ∇ log p(z) / m has expectation 0, so that subtracting it only takes noise away. That holds for
+    one step on selections that were just drawn. A whole M-step on selections that stay needs the
+    weights as they are: the loss of centred ones has no minimum, since making a selection of less than
+    1/m ever unlikelier always pays; and where all selections are right they leave nothing but noise.
+    Weights that are all 0 stay so.
     """
     m = weights.shape[-1]
     any_left = weights.sum(-1, keepdim=True) > 0
     return torch.where(any_left, weights - 1 / m, weights)
+
+
+def told(weights: Tensor) -> Tensor:
+    """The weights [..., m] of an M-step on selections that stay: none where m = 1, for one selection is
+    no better than itself.
+    """
+    return torch.zeros_like(weights) if weights.shape[-1] == 1 else weights
 
 
 def selector_loss(weights: Tensor, log_probs: Tensor) -> Tensor:
