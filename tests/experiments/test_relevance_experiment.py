@@ -175,7 +175,12 @@ def test_the_whole_experiment_and_going_on_with_it(
     )
     assert [table.rows for table in again.tables] == [table.rows for table in report.tables]
     assert not any("training on" in what for what in shown)
-    fewer = run(shop, backbone, tmp_path, recipe=QUICK, seeds=1, studies=False)
+    page = tmp_path / "page.md"
+    fewer = run(shop, backbone, tmp_path, recipe=QUICK, seeds=1, studies=False, picked=page)
+    lines = page.read_text("utf-8").splitlines()
+    assert lines[0] == "# DASA by both: 12 of 12 pairs"
+    assert len(lines) == 4 + 12
+    assert all(" | here comes " in line and line.count("|") == 7 for line in lines[4:])
     titles = [table.title for table in fewer.tables]
     assert titles == [table.title for table in report.tables][: len(titles)]
     assert "What was picked" in titles

@@ -126,6 +126,12 @@ def relevance(
             help="With those that train more: budgets, shares, cut-offs, seven grades, automatic labels.",
         ),
     ] = True,
+    picked: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a page of what DASA picked, to look at.", show_default=False
+        ),
+    ] = None,
     limit: Limit = None,
     backbone: BackboneName = None,
     run: Run = None,
@@ -152,6 +158,7 @@ def relevance(
             only=row or None,
             studies=studies,
             draw=out,
+            picked=picked,
             show=show,
         )
 

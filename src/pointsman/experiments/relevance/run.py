@@ -21,6 +21,7 @@ from pointsman.experiments.relevance.studies import (
     against_raters,
     conformal_sets,
     draw_all,
+    page_of_picks,
     what_was_picked,
 )
 from pointsman.experiments.relevance.sweeps import all_sweeps
@@ -64,20 +65,22 @@ def run(
     only: Sequence[str] | None = None,
     studies: bool = True,
     draw: Path | None = None,
+    picked: Path | None = None,
     show: Show | None = None,
 ) -> Report:
     """All rows on Home Depot's test parts and on another shop, by so many seeds.
 
     `folder` keeps graders and what they say; the same call goes on from there. `limit` bounds the
     queries of each part. `only` names the rows, and leaves out all studies and the pictures, which are
-    written where `draw` says; without `studies` those are left out that train more graders.
+    written where `draw` says; without `studies` those are left out that train more graders. `picked` is
+    where a page of what DASA took is written, with its texts.
     """
     show = show or silent
     recipe = recipe.on(backbone)
     bed = load(data, lambda queries: backbone.encode(queries, prompt="query"), limit)
     graders = Graders(bed, backbone, recipe, folder / "runs", ArrayCache(folder / "said"), show)
     with backbone.keeping_pairs(recipe.from_layer):
-        return _report(graders, seeds, only, studies, draw, show)
+        return _report(graders, seeds, only, studies, draw, picked, show)
 
 
 def _report(
@@ -86,10 +89,14 @@ def _report(
     only: Sequence[str] | None,
     studies: bool,
     draw: Path | None,
+    picked: Path | None,
     show: Show,
 ) -> Report:
     bed = graders.bed
-    names = [row.name for row in _named(Rows(graders, OCC_CHOICES[0]).all(), only)]
+    first = Rows(graders, OCC_CHOICES[0])
+    names = [row.name for row in _named(first.all(), only)]
+    if picked is not None:
+        picked.write_text(page_of_picks(first), encoding="utf-8")
     occ, choices = choose_occ(graders)
     made = Rows(graders, occ)
     rows = _named(made.all(), names)

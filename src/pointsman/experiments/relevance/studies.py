@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import entr
 from scipy.stats import spearmanr
 
+from pointsman.data.draw import drawn
 from pointsman.evaluate.calibration import reliability, top_label
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.relevance import pictures
@@ -60,6 +61,36 @@ def what_was_picked(rows: Rows, seed: int = 0) -> Table:
         )
     notes = ["Distances: to the tenth nearest training pair, by the plain grader's features."]
     return Table("What was picked", columns, cells, notes)
+
+
+def page_of_picks(rows: Rows, way: str = "DASA by both", count: int = 40, seed: int = 0) -> str:
+    """Some of what a way of picking took, to be looked at: Markdown with the pairs' own texts.
+
+    A share says how many of the training pairs are nearer to the others than the pair is to them.
+    """
+    graders, bed = rows.graders, rows.graders.bed
+    plain = Run(seed=seed)
+    places = np.array(rows.picked(seed, way))
+    some = places[drawn(len(places), count, seed)]
+    labels, texts = bed.picked(some).labels, bed.pool_texts
+    said = graders.of_pool(plain)[some]
+    shares = []
+    for kind in ("mahalanobis", "neighbours"):
+        own, of_pool = rows.distances(plain, kind)
+        shares.append(np.searchsorted(np.sort(own), of_pool[some]) / len(own))
+    lines = [
+        f"# {way}: {len(some)} of {len(places):,} pairs",
+        "",
+        "| query | item | people | plain grader | Mahalanobis | neighbours |",
+        "|---|---|---|---|---|---|",
+    ]
+    for place, label, p, *far in zip(some.tolist(), labels.tolist(), said, *shares, strict=True):
+        query, item = (text.replace("|", "/") for text in texts[place])
+        names = bed.grading.names
+        guess = f"{names[int(p.argmax())]} {p.max():.2f}"
+        nearer = " | ".join(f"{share:.2f}" for share in far)
+        lines.append(f"| {query} | {item} | {names[label]} | {guess} | {nearer} |")
+    return "\n".join(lines) + "\n"
 
 
 def against_raters(
