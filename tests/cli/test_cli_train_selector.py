@@ -19,6 +19,7 @@ from command_line import (
 )
 
 from graded import COLOURS, GREEK
+from letters import article, write_articles
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
 from pointsman.read.reader import SpanReader
@@ -27,24 +28,8 @@ from pointsman.types import Passage
 
 
 def squad(path: Path, numbers: range, seed: int) -> Path:
-    """Articles of paragraphs in which a numbered letter has a colour; numbers keep parts apart."""
     rng = random.Random(seed)
-    articles = []
-    for number in numbers:
-        paragraphs = []
-        for letter in rng.sample(GREEK, 4):
-            colour = rng.choice(COLOURS)
-            context = f"after {letter} {number} comes {colour}"
-            answer = {"text": colour, "answer_start": context.index(colour)}
-            question = {
-                "id": f"{letter}-{number}",
-                "question": f"what follows {letter} {number}",
-                "answers": [answer],
-            }
-            paragraphs.append({"context": context, "qas": [question]})
-        articles.append({"title": f"number {number}", "paragraphs": paragraphs})
-    path.write_text(json.dumps({"version": "1.1", "data": articles}), "utf-8")
-    return path
+    return write_articles(path, [article(number, rng, 4) for number in numbers])
 
 
 def hops(path: Path, numbers: range, seed: int) -> Path:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+import itertools
 import random
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from graded import COLOURS, GREEK
+from letters import article, write_articles
 from pointsman.backbone.encoder import Backbone
 from pointsman.errors import InputError
 from pointsman.experiments.report import silent
@@ -57,37 +57,22 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A test bed of the same files: numbered letters have colours, and numbers keep parts apart."""
+    """A test bed of the same files."""
     folder = tmp_path_factory.mktemp("bed") / "squad"
     folder.mkdir()
     rng = random.Random(0)
-    number = 0
+    numbers = itertools.count()
     for name, collection in SETS.items():
-        articles = {}
-        for part, count in (("train", 14), ("dev", 4), ("test", 4)):
-            articles[part] = []
-            for _ in range(count):
-                number += 1
-                paragraphs = []
-                for letter in rng.sample(GREEK, 5):
-                    colour = rng.choice(COLOURS)
-                    context = f"after {letter} {number} comes {colour}"
-                    answer = {"text": colour, "answer_start": context.index(colour)}
-                    question = {
-                        "id": f"{letter}-{number}",
-                        "question": f"what follows {letter} {number}",
-                        "answers": [answer],
-                    }
-                    paragraphs.append({"context": context, "qas": [question]})
-                articles[part].append({"title": f"number {number}", "paragraphs": paragraphs})
-            write(folder / f"{name}-{part}.json", articles[part])
+        articles = {
+            part: [article(next(numbers), rng, 5) for _ in range(count)]
+            for part, count in (("train", 14), ("dev", 4), ("test", 4))
+        }
+        for part, made in articles.items():
+            write_articles(folder / f"{name}-{part}.json", made)
         if len(collection) == 1:
-            write(folder / f"{collection[0]}.json", sum(articles.values(), []))  # noqa: RUF017
+            whole = itertools.chain.from_iterable(articles.values())
+            write_articles(folder / f"{collection[0]}.json", whole)
     return folder.parent
-
-
-def write(path: Path, articles: list[object]) -> None:
-    path.write_text(json.dumps({"version": "1.1", "data": articles}), "utf-8")
 
 
 def test_who_learns_together_was_not_read_before(bed: Path, backbone: Backbone) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,21 +72,14 @@ class GraderTask(AdapterTask):
 
     def fingerprint(self) -> str:
         """Changes with the data and the settings: a run is not continued on others."""
-        digest = hashlib.sha256()
         settings = (
             self._batch_size,
             self._seed,
             self._dropout,
             self._objective,
             self._settings,
-            sorted(self._adapter_parameters),
         )
-        digest.update(repr((self.backbone.identity.sha256, settings)).encode())
-        for window in self._windows:
-            digest.update(window.ids.tobytes())
-        digest.update(self._targets.numpy().tobytes())
-        digest.update(self.start_bytes())
-        return digest.hexdigest()
+        return self.digest(settings, self._windows, self._targets.numpy().tobytes())
 
     def batches(self, epoch: int) -> list[list[int]]:
         """An epoch's batches of pairs of similar length, a function of seed and epoch alone."""

@@ -7,7 +7,6 @@ M-step asks of a reader (arXiv 2505.03075), each selection with its weight.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -111,15 +110,8 @@ class MarginalTask(AdapterTask):
     def fingerprint(self) -> str:
         """Changes with the data and the settings: a run is not continued on others."""
         settings = (self._batch_size, self._seed, self._dropout, self._settings)
-        identity = (
-            self.backbone.identity.sha256,
-            settings,
-            self._shown,
-            sorted(self._adapter_parameters),
-        )
-        digest = hashlib.sha256(repr(identity).encode())
-        digest.update(self.start_bytes())
-        return digest.hexdigest()
+        windows = [window for mine in self._windows for _, window in mine]
+        return self.digest(settings, windows, repr(self._shown).encode())
 
     def batches(self, epoch: int) -> list[list[int]]:
         """An epoch's batches of selections of similar length."""

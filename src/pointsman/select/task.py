@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,7 +117,6 @@ class SelectorTask(AdapterTask):
 
     def fingerprint(self) -> str:
         """Changes with the data and the settings: a run is not continued on others."""
-        digest = hashlib.sha256()
         settings = (
             self._batch_size,
             self._seed,
@@ -126,14 +124,8 @@ class SelectorTask(AdapterTask):
             self._settings,
             self._data,
             self._lists.counts,
-            sorted(self._adapter_parameters),
         )
-        digest.update(repr((self.backbone.identity.sha256, settings)).encode())
-        for window in self._windows:
-            digest.update(window.ids.tobytes())
-        digest.update(self._extras.numpy().tobytes())
-        digest.update(self.start_bytes())
-        return digest.hexdigest()
+        return self.digest(settings, self._windows, self._extras.numpy().tobytes())
 
     def batches(self, epoch: int) -> list[list[int]]:
         """An epoch's batches of questions whose candidates are of similar length in all."""

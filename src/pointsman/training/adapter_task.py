@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, own_parameters
+from pointsman.backbone.pairs import Window
 
 _HEAD = "head."
 
@@ -46,10 +48,17 @@ class AdapterTask:
         head = {f"{_HEAD}{name}": value for name, value in self._head_parameters.items()}
         return {**self._adapter_parameters, **head}
 
-    def start_bytes(self) -> bytes:
-        """Whatever training began with, for a fingerprint."""
-        tensors = (*self._start.tensors().values(), *self._start_head.values())
-        return b"".join(t.detach().float().cpu().numpy().tobytes() for t in tensors)
+    def digest(self, settings: Sequence[object], windows: Sequence[Window], data: bytes) -> str:
+        """Changes with the base, these settings, what is read and learned, and what training began with."""
+        digest = hashlib.sha256()
+        identity = (*settings, sorted(self._adapter_parameters))
+        digest.update(repr((self.backbone.identity.sha256, identity)).encode())
+        for window in windows:
+            digest.update(window.ids.tobytes())
+        digest.update(data)
+        for tensor in (*self._start.tensors().values(), *self._start_head.values()):
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def weights(
         self, parameters: Mapping[str, Tensor] | None = None

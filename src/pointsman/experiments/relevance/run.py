@@ -10,12 +10,11 @@ import numpy as np
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
-from pointsman.errors import InputError
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.relevance.bed import Bed, Sample, load
 from pointsman.experiments.relevance.graders import Graders, Run
 from pointsman.experiments.relevance.measures import measured
-from pointsman.experiments.relevance.rows import Row, Rows
+from pointsman.experiments.relevance.rows import Rows
 from pointsman.experiments.relevance.shifts import shift_tables
 from pointsman.experiments.relevance.studies import (
     against_raters,
@@ -31,7 +30,7 @@ from pointsman.experiments.relevance.tables import (
     main_table,
     path_table,
 )
-from pointsman.experiments.report import Report, Show, silent
+from pointsman.experiments.report import Report, Show, named, silent
 from pointsman.grade.decision import Decision
 from pointsman.grade.objective import Objective
 from pointsman.grade.recipe import Recipe
@@ -94,12 +93,12 @@ def _report(
 ) -> Report:
     bed = graders.bed
     first = Rows(graders, OCC_CHOICES[0])
-    names = [row.name for row in _named(first.all(), only)]
+    names = [row.name for row in named(first.all(), only)]
     if picked is not None:
         picked.write_text(page_of_picks(first), encoding="utf-8")
     occ, choices = choose_occ(graders)
     made = Rows(graders, occ)
-    rows = _named(made.all(), names)
+    rows = named(made.all(), names)
     samples = (bed.id_dev, bed.id_test, bed.ood_test, bed.shop)
     found = []
     for i, row in enumerate(rows):
@@ -146,15 +145,6 @@ def _studies(rows: Rows, seeds: int) -> list[Table]:
             for sample in tests
         ),
     ]
-
-
-def _named(rows: Sequence[Row], only: Sequence[str] | None) -> list[Row]:
-    """All rows, or those that are named. Raises InputError for a name that no row has."""
-    names = [row.name for row in rows]
-    for name in only or []:
-        if name not in names:
-            raise InputError(f"there is no row {name!r}; there are {', '.join(names)}")
-    return [row for row in rows if only is None or row.name in only]
 
 
 def choose_occ(graders: Graders) -> tuple[Objective, Table]:

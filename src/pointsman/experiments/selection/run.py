@@ -12,10 +12,9 @@ import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
-from pointsman.errors import InputError
 from pointsman.evaluate.significance import bootstrap_interval, paired_randomisation
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.report import Report, Show, silent
+from pointsman.experiments.report import Report, Show, named, silent
 from pointsman.experiments.selection.bed import Sizes, load
 from pointsman.experiments.selection.estimator import SAMPLES, Counted, mean_spread
 from pointsman.experiments.selection.lab import Lab, Plans, usual
@@ -72,7 +71,7 @@ def run(
     bed = load(data, backbone, replace(sizes, test=limit) if limit else sizes, show)
     plans = plans or usual(backbone)
     lab = Lab(bed, backbone, plans, folder / "runs", ArrayCache(folder / "said"), show)
-    rows = _named(Rows(lab).all(), only)
+    rows = named(Rows(lab).all(), only)
     found = []
     # Seed by seed, so that what is there when it is stopped is whole.
     systems: dict[str, list[dict[str, Measured]]] = {row.name: [] for row in rows}
@@ -222,12 +221,3 @@ def estimator_table(lab: Lab, seed: int = 0) -> Table:
         "exact gradient's length; cosine of a single estimate with it. Ours has the exact gradient."
     )
     return Table("The gradient of m drawn selections", columns, cells, [note])
-
-
-def _named(rows: Sequence[Row], only: Sequence[str] | None) -> list[Row]:
-    """All rows, or those that are named. Raises InputError for a name that no row has."""
-    names = [row.name for row in rows]
-    for name in only or []:
-        if name not in names:
-            raise InputError(f"there is no row {name!r}; there are {', '.join(names)}")
-    return [row for row in rows if only is None or row.name in only]
