@@ -160,7 +160,7 @@ def test_the_whole_experiment_and_going_on_with_it(
         "DaRL: OCC, LPFT, DASA by both",
         "+ DASA by kNN",
     } <= scores.keys()
-    assert len(tables["From the probe (α = 0) to the fine-tuned grader (1)"].rows) == 9
+    assert len(tables["From the probe (α = 0) to the fine-tuned grader (1), first seed"].rows) == 9
     differences = tables["Unknown topics (ood_test): differences of macro-F1 by thresholds"]
     assert len(differences.rows) == len(known.rows)
     bought = {(row[0], row[1]) for row in tables["Labels and what they buy"].rows}

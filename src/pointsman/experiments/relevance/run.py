@@ -117,7 +117,7 @@ def _report(
         choices,
     ]
     if only is None:
-        tables += [path_table(made, seeds), *_studies(made, seeds)]
+        tables += [path_table(made), *_studies(made, seeds)]
         if studies:
             tables += all_sweeps(made, draw)
         if draw is not None:
