@@ -46,7 +46,7 @@ Measure = Callable[[ListSelector, SpanReader], Mapping[str, float]]
 
 @dataclass(frozen=True, eq=False)
 class Iteration:
-    """What an iteration gave: the weights, dev's measures, and what was seen while estimating."""
+    """What an iteration gave: the weights, and dev's measures."""
 
     both: Both
     measures: Mapping[str, float]
