@@ -68,6 +68,12 @@ def test_ending_early_never_costs_more(lengths: list[int], budget: int, cost: in
     assert price(early) <= price(list(length_buckets(lengths, budget)))
 
 
+def test_ending_early_that_comes_out_dearer_is_not_done() -> None:
+    """By itself ending after each of 15, 9 and 5 pays; all in all two full batches cost 92, not 93."""
+    lengths = [0, 0, 0, 0, 5, 9, 15]
+    assert list(length_buckets(lengths, 60, batch_cost=16)) == list(length_buckets(lengths, 60))
+
+
 def test_flops_by_hand() -> None:
     # One layer, width 2, feed-forward 3, one row of 5 tokens. A token: 4·4 + 2·6 = 28 weights, and
     # 2·5·2 = 20 multiply-adds of attention; 5 · 48 multiply-adds are 480 operations.

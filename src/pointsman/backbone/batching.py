@@ -19,8 +19,24 @@ def length_buckets(
     Longest first, so that memory peaks at once rather than at the end. A row longer than
     `max_tokens` gets a batch of its own. Every index appears exactly once. `batch_cost` is what one
     more batch costs beside its tokens, in tokens: where it is given, a batch also ends where its
-    padding would cost more.
+    padding would cost more, unless full batches are cheaper in all.
     """
+    full = _buckets(lengths, max_tokens, max_rows, None)
+    if batch_cost is None:
+        yield from full
+        return
+
+    def price(batches: Sequence[Sequence[int]]) -> int:
+        return sum(batch_cost + len(batch) * lengths[batch[0]] for batch in batches)
+
+    # What ends early shifts all that follows, which may come out dearer.
+    yield from min(list(_buckets(lengths, max_tokens, max_rows, batch_cost)), list(full), key=price)
+
+
+def _buckets(
+    lengths: Sequence[int], max_tokens: int, max_rows: int | None, batch_cost: int | None
+) -> Iterator[list[int]]:
+    """The same, ending early wherever that pays by itself."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batch: list[int] = []
     for place, i in enumerate(order):

@@ -150,7 +150,7 @@ def check_name(name: str, taken: Sequence[str] = ("none", "default")) -> None:
     `taken` by the settings.
     """
     if name in taken:
-        raise InputError(f"{name!r} means something to the settings; give it another one")
+        raise InputError(f"{name!r} means something to the settings; give it another name")
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{name!r} is not a name for a specialist: letters, digits, and then . + - or a space"
