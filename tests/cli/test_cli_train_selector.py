@@ -168,6 +168,10 @@ def test_questions_with_paragraphs_of_their_own(words: list[str], tmp_path: Path
     specialist = load_specialist(tmp_path / "made" / "first", "selector")
     assert specialist.training["data"]["candidates"] == 4
     assert len(made["history"]) == 2
+    joined = ["--joined", "--policy", "pointer", "--iterations", "1", "--frozen"]
+    train(together(changed), tmp_path / "cache", *joined)
+    reader = load_specialist(tmp_path / "made" / "first-reader", "reader")
+    assert reader.settings["joined"]
     mixed = [*changed, "--train", str(tmp_path / "train.json")]
     shutil.rmtree(tmp_path / "made")
     assert "not both" in refusal(command(mixed), tmp_path)
@@ -209,6 +213,8 @@ def test_what_cannot_be_used_is_refused(words: list[str], tmp_path: Path) -> Non
     changed = list(words)
     changed[changed.index("--dev") + 1] = str(empty)
     assert "no question with an answer in it" in refusal(command(changed), tmp_path)
+    line = refusal(together(words), tmp_path, "--joined", code=4)
+    assert "take the policy pointer" in line
     elsewhere = squad(tmp_path / "elsewhere.json", range(50, 52), seed=3)
     said = refusal(command(words), tmp_path, "--collection", str(elsewhere))
     assert "the collection does not hold the paragraph of question" in said
