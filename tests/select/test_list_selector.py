@@ -233,7 +233,7 @@ def test_what_is_known_beside_the_states() -> None:
     relevance: list[FloatArray] = [np.array([0.9, 0.1], np.float32), np.array([], np.float32)]
     rows = extras(["red or blue", "green"], [["red", "pink"], []], relevance)
     assert rows.shape == (2, 14)
-    np.testing.assert_allclose(rows[:, -1], [0.9, 0.1])
+    np.testing.assert_allclose(rows[:, -1], [0.4, -0.4], rtol=1e-6)
     np.testing.assert_allclose(rows[:, -2], [0, np.log(2) / 3], rtol=1e-6)
     assert rows[0, 0] == pytest.approx(1 / 3)  # one of three words is found
     assert extras([], [], []).shape == (0, 14)

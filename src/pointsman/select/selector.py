@@ -73,12 +73,14 @@ def extras(
 ) -> FloatArray:
     """What is known of candidates beside their states [all candidates, 14]: wording, rank, relevance.
 
-    Candidates come best first, so that a rank is a place; `relevance` has an array [n] a question.
+    Candidates come best first, so that a rank is a place; `relevance` has an array [n] a question, and
+    counts against its mean there, so that ungraded candidates are all 0.
     """
     rows: list[FloatArray] = []
     for question, given, known in zip(questions, passages, relevance, strict=True):
         ranks = np.log1p(np.arange(len(given), dtype=np.float32)) / 3
-        beside = np.stack([ranks, np.asarray(known, dtype=np.float32)], axis=1)
+        against = np.asarray(known, dtype=np.float32) - (np.mean(known) if len(given) else 0)
+        beside = np.stack([ranks, against.astype(np.float32)], axis=1)
         rows.append(np.concatenate([wording([(question, text) for text in given]), beside], axis=1))
     return np.concatenate(rows) if rows else np.zeros((0, _EXTRA), dtype=np.float32)
 
