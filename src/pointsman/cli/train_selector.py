@@ -226,11 +226,8 @@ def selection(
     goes on from there.
     """
     from pointsman.backbone.specialist import check_name, load_specialist
-    from pointsman.joint.em import warm_up
-    from pointsman.joint.make import WARM, fresh_selector, make_both, run_name, tuned
-    from pointsman.joint.measures import measure
+    from pointsman.joint.make import WARM, fresh_selector, make_both, run_name, warmed
     from pointsman.joint.recipe import Both, Recipe
-    from pointsman.read.joined import as_read
     from pointsman.read.reader import KIND as READER
     from pointsman.read.reader import ReaderSettings, SpanReader
     from pointsman.read.recipe import read_trained
@@ -271,20 +268,16 @@ def selection(
         run = run or cache_directory() / "runs" / run_name("selection", data, recipe, names, base)
         showing = _showing(working)
         with _resumable(run, fresh):
-            part = begun
-            if part is None:
-                answering = SpanReader.load(base, reader_folder)
-                quick = tuned(recipe, base)
-                part = warm_up(
-                    base,
-                    data.train,
-                    fresh_selector(base, seed, _adapter(base, start)),
-                    quick,
-                    replace(WARM, seed=seed, bf16=quick.selector_plan.bf16),
-                    run / "selector",
-                    lambda selector: measure(data.dev, selector, as_read(answering)).means(),
-                    lambda progress: showing("selector first", progress),
-                )
+            part = begun or warmed(
+                base,
+                data,
+                fresh_selector(base, seed, _adapter(base, start)),
+                SpanReader.load(base, reader_folder),
+                recipe,
+                replace(WARM, seed=seed),
+                run / "selector",
+                lambda _, progress: showing("selector first", progress),
+            )
             made = make_both(
                 base,
                 data,

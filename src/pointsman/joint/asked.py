@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,14 +30,11 @@ class Asked:
 
     def first(self, count: int) -> Asked:
         """The same with no more than the first candidates."""
-        return Asked(
-            self.id,
-            self.question,
-            self.answers,
-            self.passages[:count],
-            self.relevance[:count],
-            tuple(i for i in self.supporting if i < count),
-            self.cluster,
+        return replace(
+            self,
+            passages=self.passages[:count],
+            relevance=self.relevance[:count],
+            supporting=tuple(i for i in self.supporting if i < count),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pointsman.read.reader import KIND as READER
 from pointsman.read.reader import SpanReader
 from pointsman.read.recipe import Asked as ReadAsked
 from pointsman.read.recipe import calibrate_on
+from pointsman.read.task import Part as ReaderPart
 from pointsman.select.pointer import PointerHead
 from pointsman.select.selector import KIND as SELECTOR
 from pointsman.select.selector import ListSelector, candidate_width
@@ -86,6 +88,29 @@ def tuned(recipe: Recipe, backbone: Backbone) -> Recipe:
     )
 
 
+def warmed(
+    backbone: Backbone,
+    data: Data,
+    start: SelectorPart,
+    reader: SpanReader,
+    recipe: Recipe,
+    plan: Plan,
+    folder: Path,
+    show: Show | None = None,
+) -> SelectorPart:
+    """A selector taught by marked passages; `reader` answers on dev, of which the plan's measure is."""
+    return warm_up(
+        backbone,
+        data.train,
+        start,
+        recipe,
+        replace(plan, bf16=tuned(recipe, backbone).selector_plan.bf16),
+        folder,
+        lambda selector: measure(data.dev, selector, as_read(reader)).means(),
+        None if show is None else partial(show, "selector"),
+    )
+
+
 def make_selector(
     backbone: Backbone,
     data: Data,
@@ -102,21 +127,11 @@ def make_selector(
     """A selector taught by marked passages, saved to `folder`; `reader` answers on dev."""
     recipe = tuned(recipe, backbone)
     plan = replace(plan, bf16=recipe.selector_plan.bf16)
-
-    def watched(selector: ListSelector) -> Mapping[str, float]:
-        return measure(data.dev, selector, as_read(reader)).means()
-
-    part = warm_up(
-        backbone,
-        data.train,
-        start,
-        recipe,
-        plan,
-        run_folder,
-        watched,
-        None if show is None else lambda progress: show("selector", progress),
-    )
-    history = [watched(selector_of(backbone, each, recipe.selector)) for each in (start, part)]
+    part = warmed(backbone, data, start, reader, recipe, plan, run_folder, show)
+    history = [
+        measure(data.dev, selector_of(backbone, each, recipe.selector), as_read(reader)).means()
+        for each in (start, part)
+    ]
     training = {"command": command, "data": data.record(), "recipe": asdict(recipe)}
     training["plan"] = asdict(plan)
     _save_selector(backbone, part, recipe, folder, training, history, 1)
@@ -159,20 +174,8 @@ def make_both(
     beside = folder.with_name(f"{folder.name}-reader")
     settings = replace(recipe.reader, calibration=calibration).record()
     numbers = _numbers(measures, kept) | {"calibration": errors}
-    part = chosen.both.reader
-    specialist = Specialist(
-        kind=READER,
-        name=beside.name,
-        base_sha256=backbone.identity.sha256,
-        base_name=backbone.identity.name,
-        adapter=part.adapter,
-        head=part.head.tensors,
-        settings=settings,
-        training=training,
-        numbers=numbers,
-        card=joint_reader_card(beside.name, folder.name, backbone.identity.name, training, numbers),
-    )
-    save_specialist(specialist, beside)
+    card = joint_reader_card(beside.name, folder.name, backbone.identity.name, training, numbers)
+    _save(READER, backbone, chosen.both.reader, settings, training, numbers, card, beside)
     return Made((folder, beside), measures, kept, errors)
 
 
@@ -192,17 +195,32 @@ def _save_selector(
     kept: int,
 ) -> None:
     numbers = _numbers(history, kept)
+    card = selector_card(folder.name, backbone.identity.name, training, numbers)
+    settings = recipe.selector.record()
+    _save(SELECTOR, backbone, part, settings, training, numbers, card, folder)
+
+
+def _save(
+    kind: str,
+    backbone: Backbone,
+    part: SelectorPart | ReaderPart,
+    settings: Mapping[str, Any],
+    training: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    card: str,
+    folder: Path,
+) -> None:
     specialist = Specialist(
-        kind=SELECTOR,
+        kind=kind,
         name=folder.name,
         base_sha256=backbone.identity.sha256,
         base_name=backbone.identity.name,
         adapter=part.adapter,
         head=part.head.tensors,
-        settings=recipe.selector.record(),
-        training=dict(training),
+        settings=settings,
+        training=training,
         numbers=numbers,
-        card=selector_card(folder.name, backbone.identity.name, training, numbers),
+        card=card,
     )
     save_specialist(specialist, folder)
 

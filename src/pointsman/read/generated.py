@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from pointsman.backbone.batching import length_buckets
+from pointsman.backbone.batching import length_buckets, pad
 from pointsman.backbone.pretrained import ModelKind, load_model
 from pointsman.errors import ConfigError
 from pointsman.text import scrub
@@ -115,36 +115,22 @@ class GeneratedLikelihood:
     def _log_p(self, rows: Sequence[tuple[list[int], list[int]]]) -> Tensor:
         """log p(answer | prompt) [n]."""
         device = next(self._model.parameters()).device
-        pad = int(self._tokenizer.pad_token_id or 0)
+        padding = int(self._tokenizer.pad_token_id or 0)
         if self._kind == "seq2seq":
-            inputs, mask = _padded([prompt for prompt, _ in rows], pad)
-            labels, _ = _padded([answer for _, answer in rows], _IGNORED)
-            logits = self._model(
-                input_ids=inputs.to(device),
-                attention_mask=mask.to(device),
-                labels=labels.to(device),
-            ).logits
+            inputs = pad([prompt for prompt, _ in rows], padding)
+            labels = pad([answer for _, answer in rows], _IGNORED)["input_ids"]
         else:
-            inputs, mask = _padded([prompt + answer for prompt, answer in rows], pad)
-            labels, _ = _padded(
-                [[_IGNORED] * len(prompt) + answer for prompt, answer in rows], _IGNORED
-            )
-            logits = self._model(input_ids=inputs.to(device), attention_mask=mask.to(device)).logits
-            logits, labels = logits[:, :-1], labels[:, 1:]
+            inputs = pad([prompt + answer for prompt, answer in rows], padding)
+            marked = [[_IGNORED] * len(prompt) + answer for prompt, answer in rows]
+            labels = pad(marked, _IGNORED)["input_ids"]
+        inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+        if self._kind == "seq2seq":
+            logits = self._model(**inputs, labels=labels.to(device)).logits
+        else:
+            logits, labels = self._model(**inputs).logits[:, :-1], labels[:, 1:]
         labels = labels.to(logits.device)
         counted = labels != _IGNORED
         log_p = (
             logits.float().log_softmax(-1).gather(2, labels.clamp(min=0).unsqueeze(2)).squeeze(2)
         )
         return torch.where(counted, log_p, torch.zeros_like(log_p)).sum(1)
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Rows as a tensor [n, longest], padded on the right, and their mask."""
-    longest = max(len(row) for row in rows)
-    ids = torch.full((len(rows), longest), pad)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-    return ids, mask

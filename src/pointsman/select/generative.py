@@ -25,8 +25,8 @@ PROMPT = (
 )
 IDENTIFIER, SEPARATOR = "[{}]", " > "
 
-# What a passage keeps at least where all together are too long, in tokens.
-_LEAST = 8
+# Passages that are too long together are tried shorter by so many tokens each.
+_STEP = 4
 
 Tokens = tuple[int, ...]
 Choose = Callable[[Tensor], Tensor]
@@ -167,7 +167,7 @@ class GenerativeSelector:
             return ids
         encoded = self._tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         offsets = encoded["offset_mapping"]
-        for width in range(max(map(len, offsets)) - 1, 0, -max(1, _LEAST // 2)):
+        for width in range(max(map(len, offsets)) - 1, 0, -_STEP):
             if len(ids) - sum(max(0, len(each) - width) for each in offsets) > room:
                 continue
             cut = [t[: o[:width][-1][1]] if o else "" for t, o in zip(texts, offsets, strict=True)]

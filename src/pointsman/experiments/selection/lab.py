@@ -148,14 +148,14 @@ class Lab:
             lambda what, progress: self._training(f"seed {seed}, {policy}, {what}", progress),
         )
 
-    def reader_on(self, order: str, seed: int, passes: int) -> ReaderPart:
-        """The reader trained on as many passes over the first READ passages in the order of retrieval."""
+    def reader_on_retrieval(self, seed: int) -> ReaderPart:
+        """The reader trained on the first READ passages in the order of retrieval, once an iteration."""
         shown = [
             Shown.all_of(each.question, [p.text for p in each.passages[:READ]], each.answers)
             for each in self.bed.together
         ]
         recipe = self.plans.together
-        plan = replace(recipe.reader_plan, seed=seed, epochs=passes)
+        plan = replace(recipe.reader_plan, seed=seed, epochs=recipe.iterations)
         task = MarginalTask(
             self.backbone,
             self.reader(seed),
@@ -168,8 +168,8 @@ class Lab:
         outcome = train(
             task,
             plan,
-            self._run(f"reader-on-{order}", seed),
-            partial(self._training, f"seed {seed}: reader on {order}"),
+            self._run("reader-on-retrieval", seed),
+            partial(self._training, f"seed {seed}: reader on retrieval"),
         )
         return task.part(outcome.parameters)
 

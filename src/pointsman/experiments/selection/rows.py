@@ -48,7 +48,6 @@ class Rows:
     def all(self) -> list[Row]:
         """Every row, the plain one first."""
         lab = self.lab
-        passes = lab.plans.together.iterations
         return [
             Row("retrieval order", "plain", lambda seed: System(_first, lab.reader(seed))),
             Row("retrieval order, all read", "control", self._everything),
@@ -57,12 +56,12 @@ class Rows:
             Row(
                 "reader on retrieval order",
                 "control",
-                lambda seed: System(_first, lab.reader_on("retrieval", seed, passes)),
+                lambda seed: System(_first, lab.reader_on_retrieval(seed)),
             ),
             Row(
                 "the same, selector apart",
                 "control",
-                lambda seed: self._apart(seed, lab.reader_on("retrieval", seed, passes)),
+                lambda seed: self._apart(seed, lab.reader_on_retrieval(seed)),
             ),
             Row(
                 "DRO, reader as it was", "paper", lambda s: self._together("pointer", s, "selector")
