@@ -30,13 +30,14 @@ from pointsman.cli.training import (
     command_words,
     drop_checkpoints,
     encoder_to_train,
+    fitting,
     interruptible,
+    specialist_to_start,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pointsman.backbone.specialist import Specialist
     from pointsman.data.graded import Grading
     from pointsman.grade.objective import Objective
     from pointsman.grade.source import Source
@@ -215,7 +216,7 @@ def grader(
     folder = out / name
     check_free(folder)
     objective = _objective(occ, rho, smoothing)
-    begun = _begun(start)
+    begun = specialist_to_start(start)
     output = Output(json)
     with output.working("reading the data", every=LOG_EVERY) as working:
         source = None
@@ -240,10 +241,7 @@ def grader(
                 ),
             )
         unlabelled = read_pool(pool, source) if teach and pool is not None else ()
-        if begun is not None and begun.base_sha256 != base.identity.sha256:
-            if start != "default":
-                base.check_base(start, begun.base_sha256)
-            begun = None
+        begun = fitting(base, start, begun)
         recipe = JUDGED if judged else GRADED
         plan = recipe.plan
         recipe = replace(
@@ -323,16 +321,6 @@ def _grading(
     if grades is None or cuts is None:
         raise typer.BadParameter("are needed with a file of scores", param_hint="--grades, --cuts")
     return Grading(tuple(part.strip() for part in grades.split(",")), cut_points(cuts))
-
-
-def _begun(name: str) -> Specialist | None:
-    """The specialist that training begins as; by default the reader that ships."""
-    from pointsman.backbone.specialist import load_specialist
-    from pointsman.workspace import SHIPPED
-
-    if name == "none":
-        return None
-    return load_specialist(SHIPPED / "reader" if name == "default" else Path(name))
 
 
 def _objective(occ: float | None, rho: float | None, smoothing: float | None) -> Objective:

@@ -30,6 +30,8 @@ from pointsman.cli.training import (
     check_free,
     command_words,
     encoder_to_train,
+    fitting,
+    specialist_to_start,
 )
 
 if TYPE_CHECKING:
@@ -335,16 +337,9 @@ def _folder(reader: str) -> Path:
 
 
 def _adapter(base: Backbone, name: str) -> LoraAdapter | None:
-    """The adapter that a selector begins with; None for a fresh one, or where what ships does not fit."""
-    from pointsman.backbone.specialist import load_specialist
-
-    if name == "none":
-        return None
-    specialist = load_specialist(_folder(name))
-    if specialist.base_sha256 != base.identity.sha256 and name == "default":
-        return None
-    base.check_base(name, specialist.base_sha256)
-    return specialist.adapter
+    """The adapter that a selector begins with; None for a fresh one."""
+    begun = fitting(base, name, specialist_to_start(name))
+    return None if begun is None else begun.adapter
 
 
 @contextmanager

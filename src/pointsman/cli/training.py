@@ -16,6 +16,7 @@ from pointsman.errors import ReadOnlyError
 
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
+    from pointsman.backbone.specialist import Specialist
     from pointsman.training.loop import Progress
 
 # A log of a run of hours wants a line a minute, and one for every evaluation.
@@ -62,6 +63,25 @@ def encoder_to_train(name: str | None) -> Backbone:
     from pointsman.backbone.encoder import Backbone
 
     return Backbone.load(name, attention="eager")
+
+
+def specialist_to_start(name: str) -> Specialist | None:
+    """The specialist that training begins as: a folder, the reader that ships for "default", or none."""
+    from pointsman.backbone.specialist import load_specialist
+    from pointsman.workspace import DEFAULT_READER, SHIPPED
+
+    if name == "none":
+        return None
+    return load_specialist(SHIPPED / DEFAULT_READER if name == "default" else Path(name))
+
+
+def fitting(base: Backbone, name: str, begun: Specialist | None) -> Specialist | None:
+    """That specialist where it is of this encoder; of another one the default is none, not an error."""
+    if begun is None or begun.base_sha256 == base.identity.sha256:
+        return begun
+    if name != "default":
+        base.check_base(name, begun.base_sha256)
+    return None
 
 
 def drop_checkpoints(*runs: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import ConfigError, InputError
+from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.significance import sign_patterns
 
 _Array = npt.NDArray[np.float64]
@@ -173,10 +174,10 @@ def _by_group(cells: _Integers, groups: Sequence[Hashable] | None, classes: int)
         raise InputError(
             f"there are {len(cells)} labels but {len(names)} groups: name one for each label"
         )
-    numbers: dict[Hashable, int] = {}
-    which = np.array([numbers.setdefault(name, len(numbers)) for name in names])
-    counts = np.bincount(which * classes**2 + cells, minlength=len(numbers) * classes**2)
-    return counts.reshape(len(numbers), classes, classes).astype(np.float64)
+    which = numbered(names)
+    size = int(which.max(initial=-1)) + 1
+    counts = np.bincount(which * classes**2 + cells, minlength=size * classes**2)
+    return counts.reshape(size, classes, classes).astype(np.float64)
 
 
 def _cells(labels: npt.ArrayLike, name: str, predictions: npt.ArrayLike, classes: int) -> _Integers:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import ConfigError, InputError
+from pointsman.evaluate.groups import numbered
 
 Values = npt.ArrayLike
 _Array = npt.NDArray[np.float64]
@@ -215,8 +216,7 @@ def _by_cluster(values: _Array, clusters: Sequence[Hashable] | None) -> tuple[_A
         raise InputError(
             f"there are {len(values)} values but {len(clusters)} clusters: name one for each value"
         )
-    numbers: dict[Hashable, int] = {}
-    which = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+    which = numbered(clusters)
     return np.bincount(which, weights=values).astype(np.float64), np.bincount(which).astype(
         np.float64
     )

@@ -17,6 +17,7 @@ from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.data.splits import normalise
 from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.calibration import ece, nll, top_label
+from pointsman.evaluate.groups import numbered
 from pointsman.grade.card import grader_card
 from pointsman.grade.grader import KIND
 from pointsman.grade.objective import Objective
@@ -171,10 +172,11 @@ def crossed(
     Raises InputError where there are fewer groups than folds.
     """
     given = np.asarray(probabilities, dtype=np.float64)
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    if len(numbers) < _FOLDS:
-        raise InputError(f"{len(numbers)} queries cannot be split into {_FOLDS} folds; give more")
-    fold_of = np.array([numbers[name] for name in groups]) % _FOLDS
+    which = numbered(groups)
+    count = int(which.max(initial=-1)) + 1
+    if count < _FOLDS:
+        raise InputError(f"{count} queries cannot be split into {_FOLDS} folds; give more")
+    fold_of = which % _FOLDS
     out = np.empty_like(given)
     for fold in range(_FOLDS):
         mine = fold_of == fold

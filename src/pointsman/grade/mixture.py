@@ -20,6 +20,7 @@ from scipy.optimize import minimize
 from scipy.special import chdtrc, log_softmax, softmax
 
 from pointsman.errors import ConfigError, InputError
+from pointsman.evaluate.groups import numbered
 from pointsman.grade.scaling import distributions, graded
 
 Floats = npt.NDArray[np.float64]
@@ -142,5 +143,4 @@ def _groups(names: Sequence[Hashable] | None, size: int) -> Ints:
         return np.arange(size)
     if len(names) != size:
         raise InputError(f"{size} examples need as many groups, not {len(names)}")
-    places: dict[Hashable, int] = {}
-    return np.array([places.setdefault(name, len(places)) for name in names])
+    return numbered(names)

@@ -21,6 +21,7 @@ from scipy.special import log_softmax, softmax
 
 from pointsman.errors import ConfigError, InputError, SpecialistError
 from pointsman.evaluate.calibration import nll
+from pointsman.evaluate.groups import numbered
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -334,13 +335,13 @@ def _folds(
     names = range(n) if groups is None else groups
     if len(names) != n:
         raise InputError(f"there are {n} examples but {len(names)} groups: name one for each")
-    numbers: dict[Hashable, int] = {}
-    which = np.array([numbers.setdefault(name, len(numbers)) for name in names])
-    if len(numbers) < folds:
+    which = numbered(names)
+    count = int(which.max(initial=-1)) + 1
+    if count < folds:
         raise InputError(
-            f"{len(numbers)} groups cannot be split into {folds} folds; use fewer folds or more data"
+            f"{count} groups cannot be split into {folds} folds; use fewer folds or more data"
         )
-    fold_of = np.random.default_rng(seed).permutation(len(numbers))[which] % folds
+    fold_of = np.random.default_rng(seed).permutation(count)[which] % folds
     for fold in range(folds):
         yield fold_of == fold
 

@@ -15,7 +15,6 @@ Reading passages one at a time, m selections of k cost n readings in place of m 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.data.files import replacing
 from pointsman.errors import InputError
 from pointsman.joint.asked import Asked, digest, lists
 from pointsman.joint.estimate import estimate
@@ -191,10 +191,8 @@ def _measured(
         found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return found
     found = dict(measure(*both.on(backbone, recipe)))
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(".measures.json")
-    aside.write_text(json.dumps(found), encoding="utf-8")
-    os.replace(aside, path)
+    with replacing(path) as file:
+        json.dump(found, file)
     return found
 
 

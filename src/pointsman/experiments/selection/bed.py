@@ -17,6 +17,7 @@ from pointsman.data.sources import open_source, passages
 from pointsman.data.splits import refuse_overlap, without
 from pointsman.data.squad import read_squad
 from pointsman.errors import InputError
+from pointsman.evaluate.groups import numbered
 from pointsman.experiments.report import Show
 from pointsman.joint.asked import Asked
 from pointsman.joint.source import retrieved
@@ -98,10 +99,9 @@ def load(data: Path, backbone: Backbone, sizes: Sizes, show: Show, seed: int = 0
 
 def halves(examples: Examples) -> tuple[list[ReadingExample], list[ReadingExample]]:
     """Every second article (product, …) to each side, so that no paragraph is on both."""
-    number = {name: i for i, name in enumerate(dict.fromkeys(each.cluster for each in examples))}
     sides: tuple[list[ReadingExample], list[ReadingExample]] = ([], [])
-    for each in examples:
-        sides[number[each.cluster] % 2].append(each)
+    for each, number in zip(examples, numbered(e.cluster for e in examples), strict=True):
+        sides[number % 2].append(each)
     return sides
 
 
