@@ -27,6 +27,7 @@ from pointsman.data.beir import write_beir
 from pointsman.evaluate.calibration import nll
 from pointsman.grade.grader import PairGrader
 from pointsman.grade.head import HeadKind
+from pointsman.grade.pretrained import load_pretrained
 from pointsman.grade.scaling import Identity
 from pointsman.types import Document, Query
 from spaces import write_grader
@@ -371,3 +372,25 @@ def test_a_pool_that_is_labelled_already(words: list[str], tmp_path: Path) -> No
     pool = write_pool(tmp_path / "pool.tsv", rows("a", 80)[:6])
     line = refusal(words, tmp_path, "--pool", str(pool), "--teach")
     assert "every pair of it has a label; there is none to teach" in line
+
+
+def test_all_weights_are_trained_where_that_is_asked_for(words: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "graders" / "shop"
+    run = ["--run", str(tmp_path / "run")]
+    found = train(words, tmp_path / "cache", *FAST, *run, "--full")
+    assert found["grader"] == str(folder)
+    assert found["grades"] == ["no", "some", "yes"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"probe", "tuned"}
+    grader = load_pretrained(str(folder), device="cpu")
+    pairs = [(query, item) for query, item, _ in rows("b", 20, seed=1)]
+    assert grader.probabilities(pairs).shape == (60, 3)
+    assert "--full" in (folder / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "more", [["--wording"], ["--head", "corn"], ["--start", "reader"], ["--teach"]]
+)
+def test_what_goes_with_an_adapter_alone(words: list[str], tmp_path: Path, more: list[str]) -> None:
+    pool = ["--pool", words[words.index("--data") + 1]] if "--teach" in more else []
+    said = refusal(words, tmp_path, "--full", *more, *pool, code=2)
+    assert "are of an adapter and its head" in said

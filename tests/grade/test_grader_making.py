@@ -13,13 +13,16 @@ import torch
 
 from graded import quick_recipe
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import read_safetensors
 from pointsman.backbone.specialist import load_specialist
 from pointsman.data.graded import Grading
 from pointsman.data.splits import normalise
 from pointsman.errors import ConfigError, InputError
 from pointsman.grade import make as module
+from pointsman.grade.calibrate import Measured, crossed
 from pointsman.grade.grader import PairGrader
-from pointsman.grade.make import Made, Measured, crossed, make_grader, run_name
+from pointsman.grade.head import GradeHead
+from pointsman.grade.make import Made, make_grader, run_name
 from pointsman.grade.recipe import Labelled
 from pointsman.grade.scaling import Identity, Temperature
 from pointsman.grade.source import Source, read_source
@@ -142,17 +145,20 @@ def test_what_is_saved_is_what_was_measured(
 ) -> None:
     found = made(backbone, source, tmp_path)
     grader = PairGrader.load(backbone, tmp_path / "g")
-    assert grader.settings.scaling == found.scaling
+    assert grader.settings.scaling == found.calibrated.scaling
     assert grader.grades == GRADING.names
     raw = grader.scaled(Identity()).probabilities(source.dev.pairs)
-    assert Measured.of(raw, source.dev.labels).nll == pytest.approx(found.before.nll, rel=0.05)
+    assert Measured.of(raw, source.dev.labels).nll == pytest.approx(
+        found.calibrated.before.nll, rel=0.05
+    )
     specialist = load_specialist(tmp_path / "g", "grader")
-    assert specialist.numbers["calibration"]["chosen"] == found.scaling.kind
-    assert specialist.training["steps"] == found.trained.outcome.steps
+    assert specialist.numbers["calibration"]["chosen"] == found.calibrated.scaling.kind
+    assert specialist.training["steps"] == found.outcome.steps
     assert specialist.training["data"] == source.record()
     for part in ("# g: a grader", "(held out of the training queries)", "not stated", "    me"):
         assert part in specialist.card
-    shown = f"| calibrated | {found.after.nll:.3f} | {100 * found.after.macro_f1:.1f} |"
+    after = found.calibrated.after
+    shown = f"| calibrated | {after.nll:.3f} | {100 * after.macro_f1:.1f} |"
     assert shown in specialist.card
 
 
@@ -166,7 +172,7 @@ def test_the_point_of_the_path(
     assert {pair.scale for pair in adapter.layers.values()} == {0.5 * QUICK.alpha_lora / QUICK.rank}
     # Held-out pairs choose by likelihood, of equal points the one that has learned most.
     scores = {0.0: (0.9, 1.0), 0.4: (0.1, 0.7), 0.8: (0.1, 0.7), 1.0: (0.5, 0.8)}
-    monkeypatch.setattr(module, "choose_alpha", lambda *_: scores)
+    monkeypatch.setattr(module, "along", lambda *_: scores)
     chosen = made(backbone, source, tmp_path, shifted=source.dev)
     assert chosen.alpha == 0.8
     numbers = load_specialist(tmp_path / "g").numbers
@@ -177,11 +183,11 @@ def test_the_point_of_the_path(
 def test_the_probe_is_what_alpha_0_saves(
     backbone: Backbone, source: Source, tmp_path: Path
 ) -> None:
-    found = made(backbone, source, tmp_path, alpha=0.0)
-    assert found.trained.probed is not None
+    made(backbone, source, tmp_path, alpha=0.0)
+    (probe,) = (tmp_path / "run").glob("probe-*.safetensors")
     frozen = PairGrader(
         backbone,
-        found.trained.probed,
+        GradeHead(QUICK.head, read_safetensors(probe)),
         None,
         replace(PairGrader.load(backbone, tmp_path / "g").settings, scaling=Identity()),
     )

@@ -17,7 +17,7 @@ from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead
 from pointsman.grade.objective import Objective
 from pointsman.grade.probe import best_probe, between, probe, scaled
-from pointsman.grade.recipe import Labelled, choose_alpha, train_grader
+from pointsman.grade.recipe import Labelled, along, train_grader
 from pointsman.grade.scaling import Temperature
 from pointsman.grade.task import GraderTask, Part, grader_of
 from pointsman.protocols import Grader
@@ -221,7 +221,7 @@ def test_training_learns_and_the_path_leads_there(backbone: Backbone, tmp_path: 
     right = grader.probabilities(dev.pairs).argmax(axis=1) == dev.labels
     assert right.mean() > 0.6
     # Knowing nothing is log 3 = 1.1 nats.
-    found = choose_alpha(backbone, trained, settings, dev, (0.0, 1.0))
+    found = along(lambda a: grader_of(backbone, trained.at(a), settings), dev, (0.0, 1.0))
     assert found[0.0][1] < 0.7
     assert found[1.0][1] == pytest.approx(-trained.outcome.best)
     again = train_grader(backbone, train_on, dev, GRADES, QUICK, tmp_path)

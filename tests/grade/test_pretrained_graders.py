@@ -35,14 +35,14 @@ def cross_encoder(folder: Path, labels: int) -> CrossEncoderGrader:
 def causal(folder: Path, **more: Any) -> CausalGrader:
     grader = load_pretrained(str(write_causal(folder)), device="cpu", dtype="fp32")
     assert isinstance(grader, CausalGrader)
-    return CausalGrader(grader._model, grader._tokenizer, **more) if more else grader
+    return CausalGrader(grader.model, grader.tokenizer, **more) if more else grader
 
 
 def logits(grader: CrossEncoderGrader, question: str, passage: str) -> torch.Tensor:
     """What the model itself says of a pair that needs no cutting."""
-    inputs = grader._tokenizer(question, passage, return_tensors="pt")
+    inputs = grader.tokenizer(question, passage, return_tensors="pt")
     with torch.inference_mode():
-        found: torch.Tensor = grader._model(**inputs).logits[0]
+        found: torch.Tensor = grader.model(**inputs).logits[0]
     return found
 
 
@@ -78,10 +78,10 @@ def test_a_pair_is_judged_the_same_in_any_company(tmp_path: Path, kind: str) -> 
 def test_long_texts_are_cut_to_what_the_model_can_take(tmp_path: Path) -> None:
     grader = cross_encoder(tmp_path, 3)
     one, both = ("what", "red " * 500), ("what " * 500, "red " * 500)
-    assert len(grader._inputs(*one)["input_ids"]) == 128
-    cut = grader._inputs(*both)["input_ids"]
+    assert len(grader.encoded(*one)["input_ids"]) == 128
+    cut = grader.encoded(*both)["input_ids"]
     assert len(cut) == 128
-    red = grader._tokenizer.convert_tokens_to_ids("red")
+    red = grader.tokenizer.convert_tokens_to_ids("red")
     assert cut.count(red) == 128 - 64 - 3  # half, and the three special tokens
 
 
@@ -89,11 +89,11 @@ def test_a_causal_model_is_asked_for_a_word(tmp_path: Path) -> None:
     """The share of one word's spellings among those of all grades, right after the question."""
     grader = causal(tmp_path, words=("red", "green", "blue"), prompt="{question} {passage} is")
     assert grader.grades == ("red", "green", "blue")
-    ids = grader._tokenizer("what follows alpha is", return_tensors="pt")["input_ids"]
+    ids = grader.tokenizer("what follows alpha is", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
-        last = grader._model(ids).logits[0, -1].softmax(-1)
+        last = grader.model(ids).logits[0, -1].softmax(-1)
     chances = torch.stack(
-        [last[grader._tokenizer.convert_tokens_to_ids(word)] for word in grader.grades]
+        [last[grader.tokenizer.convert_tokens_to_ids(word)] for word in grader.grades]
     )
     found = grader.probabilities([("what follows", "alpha")])[0]
     np.testing.assert_allclose(found, chances / chances.sum(), atol=1e-5)
@@ -101,9 +101,9 @@ def test_a_causal_model_is_asked_for_a_word(tmp_path: Path) -> None:
 
 def test_a_long_passage_leaves_the_question_to_a_causal_model_whole(tmp_path: Path) -> None:
     grader = causal(tmp_path, words=("red", "green"), prompt="{passage} what is {question} {words}")
-    asked = grader._inputs("alpha", "gold " * 300)["input_ids"]
+    asked = grader.encoded("alpha", "gold " * 300)["input_ids"]
     assert len(asked) <= 128
-    text = grader._tokenizer.decode(asked, skip_special_tokens=True)
+    text = grader.tokenizer.decode(asked, skip_special_tokens=True)
     assert text.startswith("gold gold")
     assert text.endswith("gold what is alpha red or green")
 

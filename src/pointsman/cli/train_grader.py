@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -36,22 +36,33 @@ from pointsman.cli.training import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pointsman.data.graded import Grading
     from pointsman.grade.objective import Objective
     from pointsman.grade.source import Source
-    from pointsman.training.loop import Progress
+    from pointsman.training.loop import Plan, Progress
 
 EXAMPLES = """
 Examples:
   pointsman train grader law --data law.tsv --grades no,yes --cuts 1 --out try
   pointsman train grader shop --data a.tsv --grades no,ok --cuts 2.5 --out x
   pointsman train grader mine --data beir/scifact --data beir/nq --out try
+  pointsman train grader big --data law.tsv --grades no,yes --cuts 1 --out x --full
 
 A grader at my-space/specialists/NAME is used by POINTSMAN_GRADE__GRADER=NAME,
-or by the line `grader: NAME` under `grade:` in my-space/pointsman.yaml.
+or by the line `grader: NAME` under `grade:` in my-space/pointsman.yaml; one
+that was made with --full by `grader: hf:` and its folder.
 """
+
+
+class _Said(TypedDict):
+    """What both ways of making a grader are told alike."""
+
+    command: str
+    licence: str
+    alpha: float | None
+    show: Callable[[Progress], None]
 
 
 class HeadName(StrEnum):
@@ -176,6 +187,13 @@ def grader(
         bool, typer.Option("--allow-missing", help="Leave out what has no label in the sheet.")
     ] = False,
     licence: Licence = "",
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Train all weights of --backbone: a model of its own, not an adapter.",
+        ),
+    ] = False,
     backbone: BackboneName = None,
     run: RunFolder = None,
     fresh: Fresh = False,
@@ -190,8 +208,14 @@ def grader(
     """
     from pointsman.backbone.specialist import check_name
     from pointsman.data.arrays import ArrayCache
+    from pointsman.grade.full import FullRecipe
     from pointsman.grade.judged import read_judged
     from pointsman.grade.make import make_grader, run_name
+    from pointsman.grade.make_full import (
+        check_full_replaceable,
+        full_run_name,
+        make_full_grader,
+    )
     from pointsman.grade.recipe import GRADED, JUDGED
     from pointsman.grade.source import read_added, read_pool, read_source
 
@@ -213,10 +237,17 @@ def grader(
         raise typer.BadParameter("goes with --labelled or --teach", param_hint="--pool")
     if allow_missing and labelled is None:
         raise typer.BadParameter("is about a sheet; give --labelled", param_hint="--allow-missing")
+    if full and (
+        wording or teach or head is not HeadName.plain or start not in ("default", "none")
+    ):
+        raise typer.BadParameter(
+            "are of an adapter and its head, not of --full",
+            param_hint="--head, --wording, --teach, --start",
+        )
     folder = out / name
-    check_free(folder)
+    check_free(folder, check_full_replaceable if full else None)
     objective = _objective(occ, rho, smoothing)
-    begun = specialist_to_start(start)
+    begun = None if full else specialist_to_start(start)
     output = Output(json)
     with output.working("reading the data", every=LOG_EVERY) as working:
         source = None
@@ -241,42 +272,53 @@ def grader(
                 ),
             )
         unlabelled = read_pool(pool, source) if teach and pool is not None else ()
-        begun = fitting(base, start, begun)
-        recipe = JUDGED if judged else GRADED
-        plan = recipe.plan
-        recipe = replace(
-            recipe,
-            head=head.value,
-            objective=objective,
-            probing=probing,
-            start=None if begun is None else begun.name,
-            wording=recipe.wording if wording is None else wording,
-            plan=replace(
+        shown = Shown(working, scale=100)
+
+        def planned(plan: Plan) -> Plan:
+            return replace(
                 plan,
                 seed=seed,
                 epochs=epochs or plan.epochs,
                 learning_rate=plan.learning_rate if learning_rate is None else learning_rate,
-            ),
-        )
-        run = run or cache_directory() / "runs" / run_name(source, recipe, base)
-        if fresh:
-            drop_checkpoints(run)
-        shown = Shown(working, scale=100)
-        with interruptible(run):
-            made = make_grader(
-                base,
-                source,
-                recipe,
-                run,
-                folder,
-                command=command_words(context.obj or ()),
-                licence=licence,
-                alpha=alpha,
-                start=None if begun is None else begun.adapter,
-                pool=unlabelled,
-                show=lambda progress: shown(_shares(progress)),
             )
-    outcome, before, after = made.trained.outcome, made.before, made.after
+
+        said: _Said = {
+            "command": command_words(context.obj or ()),
+            "licence": licence,
+            "alpha": alpha,
+            "show": lambda progress: shown(_shares(progress)),
+        }
+        if full:
+            whole = FullRecipe(objective=objective, probing=probing)
+            whole = replace(whole, plan=planned(whole.plan))
+            run = run or cache_directory() / "runs" / full_run_name(source, whole, backbone)
+            parts: tuple[Path, ...] = (run / "probe", run / "tuned")
+        else:
+            begun = fitting(base, start, begun)
+            recipe = JUDGED if judged else GRADED
+            recipe = replace(
+                recipe,
+                head=head.value,
+                objective=objective,
+                probing=probing,
+                start=None if begun is None else begun.name,
+                wording=recipe.wording if wording is None else wording,
+                plan=planned(recipe.plan),
+            )
+            run = run or cache_directory() / "runs" / run_name(source, recipe, base)
+            parts = (run,)
+        if fresh:
+            drop_checkpoints(*parts)
+        with interruptible(*parts):
+            if full:
+                made = make_full_grader(backbone, source, whole, run, folder, **said)
+            else:
+                adapter = None if begun is None else begun.adapter
+                made = make_grader(
+                    base, source, recipe, run, folder, start=adapter, pool=unlabelled, **said
+                )
+    outcome = made.outcome
+    before, after = made.calibrated.before, made.calibrated.after
     output.show(
         f"{folder}: macro-F1 {100 * after.macro_f1:.1f}, NLL {after.nll:.3f} on dev, after "
         f"{duration(outcome.seconds)}.",
@@ -289,7 +331,7 @@ def grader(
             "grader": str(folder),
             "grades": list(source.grading.names),
             "alpha": made.alpha,
-            "calibration": made.scaling.kind,
+            "calibration": made.calibrated.scaling.kind,
             "before": asdict(before),
             "after": asdict(after),
             "best_step": outcome.best_step,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +46,14 @@ class Shown:
         )
 
 
-def check_free(folder: Path) -> None:
-    """What saving would refuse at the end of hours, refused now."""
+def check_free(folder: Path, check: Callable[[Path], None] | None = None) -> None:
+    """What saving would refuse at the end of hours, refused now.
+
+    `check` raises where the folder may not be replaced, by default where it is no specialist.
+    """
     from pointsman.backbone.specialist import check_replaceable
 
-    check_replaceable(folder)
+    (check or check_replaceable)(folder)
     if not can_be_written(folder.parent):
         raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
 

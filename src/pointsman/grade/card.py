@@ -34,8 +34,7 @@ def grader_card(
         f"# {name}: a grader",
         "",
         "Says how relevant a passage is to a question, as a probability of each of "
-        f"{len(data['grades'])} ordered grades. A LoRA adapter of rank {recipe['rank']} on {base}, and "
-        f"a head over the question and the passage read together: {_HEADS[recipe['head']]}.",
+        f"{len(data['grades'])} ordered grades. {_form(recipe, base)}",
         "",
         "## Where it comes from",
         "",
@@ -72,6 +71,19 @@ def grader_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _form(recipe: Mapping[str, Any], base: str) -> str:
+    """What kind of model it is."""
+    if recipe.get("full"):
+        return (
+            f"A sequence classifier over the two together, all weights of {base} fine-tuned, up to "
+            f"{recipe['max_length']} tokens; used as `hf:` and its folder."
+        )
+    return (
+        f"A LoRA adapter of rank {recipe['rank']} on {base}, and a head over the question and the "
+        f"passage read together: {_HEADS[recipe['head']]}."
+    )
 
 
 def _meaning(data: Mapping[str, Any], grade: int) -> str:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.backbone.specialist import Specialist, save_specialist
-from pointsman.data.splits import normalise
-from pointsman.errors import ConfigError, InputError
-from pointsman.evaluate.calibration import ece, nll, top_label
-from pointsman.evaluate.groups import numbered
+from pointsman.errors import ConfigError
+from pointsman.grade.calibrate import Calibrated, calibrate
 from pointsman.grade.card import grader_card
 from pointsman.grade.grader import KIND
 from pointsman.grade.objective import Objective
@@ -26,47 +23,25 @@ from pointsman.grade.recipe import (
     MEASURE,
     Labelled,
     Recipe,
-    Trained,
-    choose_alpha,
+    along,
     joined,
-    macro_f1_of,
+    likeliest,
     taught,
     train_grader,
 )
-from pointsman.grade.scaling import Scaling, choose
 from pointsman.grade.source import Source
 from pointsman.grade.task import grader_of
-from pointsman.training.loop import Progress
-
-_FOLDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A grader on dev: negative log-likelihood in nats, macro-F1, expected calibration error."""
-
-    nll: float
-    macro_f1: float
-    ece: float
-
-    @classmethod
-    def of(cls, probabilities: npt.ArrayLike, labels: npt.NDArray[np.int64]) -> Measured:
-        """Of probabilities [n, G] against grades [n]; the calibration error is of the likeliest grade."""
-        # Rows of low precision may pass 1 by a little, which no likelihood may.
-        given = np.minimum(np.asarray(probabilities, dtype=np.float64), 1)
-        return cls(nll(given, labels), macro_f1_of(given, labels), ece(*top_label(given, labels)))
+from pointsman.training.loop import Outcome, Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What came of it. `after` is cross-fitted, so that no pair is scored by a calibration fitted to it."""
+    """What came of it."""
 
     folder: Path
-    trained: Trained
+    outcome: Outcome
     alpha: float
-    scaling: Scaling
-    before: Measured
-    after: Measured
+    calibrated: Calibrated
 
 
 def make_grader(
@@ -99,7 +74,7 @@ def make_grader(
     that cannot be computed; what `train_grader` and `save_specialist` raise.
     """
     recipe, grades = recipe.on(backbone), source.grading.names
-    _check(recipe, alpha, shifted, len(grades))
+    check_path(recipe.objective, recipe.probing, alpha, shifted, len(grades))
     trained = train_grader(
         backbone, source.train, source.dev, grades, recipe, run_folder, show, start=start
     )
@@ -113,16 +88,12 @@ def make_grader(
         )
     alphas: Mapping[float, tuple[float, float]] = {}
     if alpha is None and shifted is not None and recipe.probing:
-        alphas = choose_alpha(backbone, trained, settings, shifted)
-        # Of equal ones the last, which has learned most.
-        alpha = min(reversed(alphas), key=lambda each: alphas[each][1])
+        alphas = along(lambda each: grader_of(backbone, trained.at(each), settings), shifted)
+        alpha = likeliest(alphas)
     alpha = 1.0 if alpha is None else alpha
     part = trained.at(alpha)
     raw = grader_of(backbone, part, settings).probabilities(source.dev.pairs)
-    labels, groups = source.dev.labels, [normalise(query) for query, _ in source.dev.pairs]
-    choice = choose(raw, labels, groups)
-    before = Measured.of(raw, labels)
-    after = Measured.of(crossed(type(choice.scaling), raw, labels, groups), labels)
+    calibrated = calibrate(raw, source.dev)
     training = {
         "command": command,
         "data": source.record(licence),
@@ -134,16 +105,7 @@ def make_grader(
     }
     if licence:
         training["licences"] = {source.name: licence}
-    numbers = {
-        "dev": {"measure": MEASURE, "best": before.nll, "step": trained.outcome.best_step},
-        "calibration": {
-            "chosen": choice.scaling.kind,
-            "before": asdict(before),
-            "after": asdict(after),
-        },
-    }
-    if alphas:
-        numbers["alpha"] = {f"{a:g}": {"macro_f1": f1, "nll": n} for a, (f1, n) in alphas.items()}
+    numbers = numbers_of(trained.outcome, calibrated, alphas)
     identity = backbone.identity
     specialist = Specialist(
         kind=KIND,
@@ -152,60 +114,53 @@ def make_grader(
         base_name=identity.name,
         adapter=part.adapter,
         head=part.head.tensors,
-        settings=replace(settings, scaling=choice.scaling).record(),
+        settings=replace(settings, scaling=calibrated.scaling).record(),
         training=training,
         numbers=numbers,
         card=grader_card(folder.name, identity.name, training, numbers),
     )
     save_specialist(specialist, folder)
-    return Made(folder, trained, alpha, choice.scaling, before, after)
+    return Made(folder, trained.outcome, alpha, calibrated)
 
 
-def crossed(
-    kind: type[Scaling],
-    probabilities: npt.ArrayLike,
-    labels: npt.NDArray[np.int64],
-    groups: Sequence[Hashable],
-) -> npt.NDArray[np.float64]:
-    """Probabilities [n, G], each fold of the `groups` [n] calibrated by the fit on all other folds.
-
-    Raises InputError where there are fewer groups than folds.
-    """
-    given = np.asarray(probabilities, dtype=np.float64)
-    which = numbered(groups)
-    count = int(which.max(initial=-1)) + 1
-    if count < _FOLDS:
-        raise InputError(f"{count} queries cannot be split into {_FOLDS} folds; give more")
-    fold_of = which % _FOLDS
-    out = np.empty_like(given)
-    for fold in range(_FOLDS):
-        mine = fold_of == fold
-        out[mine] = kind.fit(given[~mine], labels[~mine]).apply(given[mine])
-    return out
+def numbers_of(
+    outcome: Outcome, calibrated: Calibrated, alphas: Mapping[float, tuple[float, float]]
+) -> dict[str, Any]:
+    """What a grader's record and card hold of how it did on dev, and of the path where one was walked."""
+    numbers: dict[str, Any] = {
+        "dev": {
+            "measure": MEASURE,
+            "best": calibrated.before.nll,
+            "step": outcome.best_step,
+        },
+        "calibration": calibrated.record(),
+    }
+    if alphas:
+        numbers["alpha"] = {f"{a:g}": {"macro_f1": f1, "nll": n} for a, (f1, n) in alphas.items()}
+    return numbers
 
 
 def run_name(source: Source, recipe: Recipe, backbone: Backbone) -> str:
     """A folder name that changes with the data, the recipe and the base, and with nothing else."""
-    digest = hashlib.sha256()
     settings = sorted(asdict(recipe.on(backbone)).items())
-    digest.update(repr((backbone.identity.sha256, settings, source.grading.names)).encode())
-    for part in (source.train, source.dev):
-        digest.update(repr(list(part.pairs)).encode())
-        digest.update(part.targets.numpy().tobytes())
-    return f"grader-{digest.hexdigest()[:12]}"
+    digest = source.digest(backbone.identity.sha256, settings, source.grading.names)
+    return f"grader-{digest}"
 
 
-def _check(recipe: Recipe, alpha: float | None, shifted: Labelled | None, grades: int) -> None:
+def check_path(
+    objective: Objective,
+    probing: bool,
+    alpha: float | None,
+    shifted: Labelled | None,
+    grades: int,
+) -> None:
+    """Raise ConfigError or InputError, before anything is trained, for what could not be had after."""
     if alpha is not None and not 0 <= alpha <= 1:
         raise ConfigError(f"alpha must lie between 0 and 1, not {alpha}")
-    if alpha not in (None, 1.0) and not recipe.probing:
+    if alpha not in (None, 1.0) and not probing:
         raise ConfigError(f"without probing there is no path, and no point {alpha:g} of it")
     if shifted is not None:
         shifted.check("pairs to choose alpha by", grades)
-    _try(recipe.objective, grades)
-
-
-def _try(objective: Objective, grades: int) -> None:
-    """What is wrong with an objective is said when it is first computed: then now, not after probing."""
+    # What is wrong with an objective is said when it is first computed.
     targets = torch.eye(grades)
     objective(torch.log_softmax(targets, dim=-1), targets)

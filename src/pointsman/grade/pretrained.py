@@ -7,6 +7,7 @@ for a threshold that means something calibrate them first (`pointsman.grade.scal
 from __future__ import annotations
 
 import inspect
+import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import combinations
@@ -19,10 +20,12 @@ from torch import Tensor
 from pointsman.backbone.batching import length_buckets
 from pointsman.backbone.flops import Shape
 from pointsman.backbone.pretrained import load_model
+from pointsman.backbone.weights import locate
 from pointsman.deadline import Deadline
-from pointsman.errors import ConfigError, ModelError
+from pointsman.errors import ConfigError, ModelError, SpecialistError
 from pointsman.grade.pairwise import Judged, PairTexts, PairwiseGrader
 from pointsman.grade.scaling import Identity, Scaling
+from pointsman.grade.scaling import of as scaling_of
 from pointsman.text import scrub
 
 BINARY = ("irrelevant", "relevant")
@@ -32,6 +35,9 @@ PROMPT = (
     "Does the passage help to answer the question? Answer with one word, {words}.\nAnswer:"
 )
 """What a causal model is asked; {words} are the grades' words with "or" between them."""
+
+GRADING_FILE = "grading.json"
+"""What lies beside a classifier that was trained here: its grades, its length, its calibration."""
 
 _BATCH_TOKENS = 4_096
 _LONGEST = 512
@@ -48,8 +54,8 @@ class _Pretrained(PairwiseGrader):
         max_length: int,
         scaling: Scaling | None = None,
     ) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+        self.model = model
+        self.tokenizer = tokenizer
         self._grades = tuple(grades)
         self._scaling = scaling or Identity()
         limit = getattr(model.config, "max_position_embeddings", None) or max_length
@@ -70,13 +76,13 @@ class _Pretrained(PairwiseGrader):
     def judged(self, pairs: Sequence[PairTexts], deadline: Deadline | None = None) -> Judged:
         found = np.zeros((len(pairs), len(self._grades)), dtype=np.float32)
         gflops = np.zeros(len(pairs))
-        inputs = [self._inputs(scrub(question), scrub(passage)) for question, passage in pairs]
+        inputs = [self.encoded(scrub(question), scrub(passage)) for question, passage in pairs]
         lengths = [len(each["input_ids"]) for each in inputs]
         for batch in length_buckets(lengths, _BATCH_TOKENS):
             if deadline is not None:
                 deadline.check("grading")
             with torch.inference_mode():
-                log_p = self._log_probabilities([inputs[i] for i in batch])
+                log_p = self.log_probabilities([inputs[i] for i in batch])
             found[batch] = log_p.float().softmax(-1).cpu().numpy()
             gflops[batch] = self._shape.forward_gflops(1, max(lengths[i] for i in batch))
         if not np.isfinite(found).all():
@@ -84,18 +90,18 @@ class _Pretrained(PairwiseGrader):
         return np.asarray(self._scaling.apply(found), dtype=np.float32), gflops
 
     @abstractmethod
-    def _inputs(self, question: str, passage: str) -> dict[str, list[int]]:
+    def encoded(self, question: str, passage: str) -> dict[str, list[int]]:
         """A pair as the tokenizer gives it, `input_ids` among it, without padding."""
 
     @abstractmethod
-    def _log_probabilities(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
+    def log_probabilities(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
         """Log-probabilities of the grades [n, G] up to a constant a row."""
 
     def _padded(self, rows: Sequence[dict[str, list[int]]], left: bool) -> dict[str, Tensor]:
         """Rows as tensors [n, longest] with their `attention_mask`, on the model's device."""
         longest = max(len(row["input_ids"]) for row in rows)
-        device = next(self._model.parameters()).device
-        values = {"input_ids": int(self._tokenizer.pad_token_id or 0), "token_type_ids": 0}
+        device = next(self.model.parameters()).device
+        values = {"input_ids": int(self.tokenizer.pad_token_id or 0), "token_type_ids": 0}
         out: dict[str, Tensor] = {}
         for name in (*rows[0], "attention_mask"):
             out[name] = torch.full((len(rows), longest), values.get(name, 0))
@@ -133,11 +139,12 @@ class CrossEncoderGrader(_Pretrained):
         super().__init__(model, tokenizer, grades, max_length, scaling)
         self._takes_types = getattr(model.config, "type_vocab_size", 0) > 1
 
-    def _inputs(self, question: str, passage: str) -> dict[str, list[int]]:
+    def encoded(self, question: str, passage: str) -> dict[str, list[int]]:
+        """The pair as tokens, the passage cut, and a question that would leave it no room."""
         # A question is cut where it would leave the passage no room.
-        ids = self._tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
+        ids = self.tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
         half = ids["offset_mapping"][: self._max_length // 2]
-        encoded = self._tokenizer(
+        encoded = self.tokenizer(
             question[: half[-1][1]] if half else "",
             passage,
             truncation="only_second",
@@ -147,8 +154,9 @@ class CrossEncoderGrader(_Pretrained):
         )
         return {name: list(value) for name, value in encoded.items()}
 
-    def _log_probabilities(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
-        logits: Tensor = self._model(**self._padded(rows, left=False)).logits
+    def log_probabilities(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
+        """The logits of the grades [n, G]."""
+        logits: Tensor = self.model(**self._padded(rows, left=False)).logits
         if logits.shape[-1] == 1:  # softmax of (0, x) is the sigmoid
             return torch.cat([torch.zeros_like(logits), logits], dim=-1)
         return logits
@@ -196,13 +204,14 @@ class CausalGrader(_Pretrained):
 
     def _first_tokens(self, word: str) -> frozenset[int]:
         spelt = (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
-        ids = (self._tokenizer(each, add_special_tokens=False)["input_ids"] for each in spelt)
-        return frozenset(each[0] for each in ids) - {self._tokenizer.unk_token_id}
+        ids = (self.tokenizer(each, add_special_tokens=False)["input_ids"] for each in spelt)
+        return frozenset(each[0] for each in ids) - {self.tokenizer.unk_token_id}
 
-    def _inputs(self, question: str, passage: str) -> dict[str, list[int]]:
+    def encoded(self, question: str, passage: str) -> dict[str, list[int]]:
+        """What is asked about the pair as tokens, the passage cut."""
         asked = self._asked(question, passage)
         if (over := len(asked) - self._max_length) > 0:
-            whole = self._tokenizer(passage, add_special_tokens=False, return_offsets_mapping=True)[
+            whole = self.tokenizer(passage, add_special_tokens=False, return_offsets_mapping=True)[
                 "offset_mapping"
             ]
             kept = whole[: max(0, len(whole) - over - 1)]
@@ -212,19 +221,20 @@ class CausalGrader(_Pretrained):
 
     def _asked(self, question: str, passage: str) -> list[int]:
         text = self._prompt.replace("{question}", question).replace("{passage}", passage)
-        if getattr(self._tokenizer, "chat_template", None):
-            text = self._tokenizer.apply_chat_template(
+        if getattr(self.tokenizer, "chat_template", None):
+            text = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
             )
-            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        return list(self._tokenizer(text)["input_ids"])
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(text)["input_ids"])
 
-    def _log_probabilities(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
+    def log_probabilities(self, rows: Sequence[dict[str, list[int]]]) -> Tensor:
+        """The log-probabilities of the grades' words [n, G], not yet against one another."""
         inputs = self._padded(rows, left=True)
         if self._takes_positions:
             inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         kept = {"logits_to_keep": 1} if self._keeps_last else {}
-        last = self._model(**inputs, **kept).logits[:, -1].float().log_softmax(-1)
+        last = self.model(**inputs, **kept).logits[:, -1].float().log_softmax(-1)
         return torch.stack([last[:, sorted(ids)].logsumexp(-1) for ids in self._firsts], dim=-1)
 
 
@@ -238,15 +248,25 @@ def load_pretrained(
     """The grader of a folder or hub name, by what its configuration says it is.
 
     `grades` name a classifier's labels, lowest first, and are the words that a causal model is asked
-    for; None: the model's own labels, and no or yes.
+    for; None: the model's own labels, and no or yes. One that was fully fine-tuned here is calibrated
+    as it was on dev.
 
     Raises ModelError where it is neither a sequence classifier nor a causal model, where nothing is
-    there, and where weights are missing.
+    there, and where weights are missing; SpecialistError for a calibration that cannot be read.
     """
     found = load_model(name, ("classifier", "causal"), "a grader", device=device, dtype=dtype)
     if found.kind == "causal":
         return CausalGrader(found.model, found.tokenizer, grades, words=grades or WORDS)
-    return CrossEncoderGrader(found.model, found.tokenizer, grades)
+    beside = locate(name).path / GRADING_FILE
+    if not beside.is_file():
+        return CrossEncoderGrader(found.model, found.tokenizer, grades)
+    try:
+        known = json.loads(beside.read_text(encoding="utf-8"))
+        own, length = [str(grade) for grade in known["grades"]], int(known["max_length"])
+        scaling = scaling_of(known["scaling"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpecialistError(f"{beside}: corrupt ({error!r}); copy or train it again") from error
+    return CrossEncoderGrader(found.model, found.tokenizer, grades or own, length, scaling)
 
 
 def _family(model: Any) -> str:

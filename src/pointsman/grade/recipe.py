@@ -23,7 +23,7 @@ from pointsman.evaluate.classification import confusion, macro_f1
 from pointsman.grade.grader import GraderSettings, PairGrader
 from pointsman.grade.head import GradeHead, HeadKind
 from pointsman.grade.objective import Objective
-from pointsman.grade.pairwise import PairTexts
+from pointsman.grade.pairwise import PairTexts, PairwiseGrader
 from pointsman.grade.probe import best_probe, between
 from pointsman.grade.task import GraderTask, Part, grader_of
 from pointsman.training.loop import Outcome, Plan, Progress, train
@@ -245,23 +245,24 @@ def _some_features(
     return torch.from_numpy(features), part.targets[some]
 
 
-def choose_alpha(
-    backbone: Backbone,
-    trained: Trained,
-    settings: GraderSettings,
-    shifted: Labelled,
-    alphas: Sequence[float] = ALPHAS,
+def along(
+    at: Callable[[float], PairwiseGrader], shifted: Labelled, alphas: Sequence[float] = ALPHAS
 ) -> dict[float, tuple[float, float]]:
-    """Macro-F1 and negative log-likelihood of every α on pairs that are unlike training (pseudo-OOD).
+    """Macro-F1 and negative log-likelihood of every α, of the graders `at` the points of the path.
 
-    Dev that is like training always prefers α = 1, for that is what fine-tuning was for.
+    `shifted` are pairs that are unlike training (pseudo-OOD): dev that is like training always prefers
+    α = 1, for that is what fine-tuning was for.
     """
     found = {}
     for alpha in alphas:
-        grader = grader_of(backbone, trained.at(alpha), settings)
-        p = grader.probabilities(shifted.pairs)
+        p = at(alpha).probabilities(shifted.pairs)
         found[alpha] = (macro_f1_of(p, shifted.labels), nll(p, shifted.labels))
     return found
+
+
+def likeliest(scores: Mapping[float, tuple[float, float]]) -> float:
+    """The α of the least negative log-likelihood; of equal ones the last, which has learned most."""
+    return min(list(scores)[::-1], key=lambda alpha: scores[alpha][1])
 
 
 def macro_f1_of(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,14 @@ class Source:
                 "automatic": self.added.automatic,
             }
         return record
+
+    def digest(self, *more: object) -> str:
+        """Twelve hexadecimal digits that change with all pairs and targets, and with what `more` says."""
+        digest = hashlib.sha256(repr(more).encode())
+        for part in (self.train, self.dev):
+            digest.update(repr(list(part.pairs)).encode())
+            digest.update(part.targets.numpy().tobytes())
+        return digest.hexdigest()[:12]
 
 
 def read_added(
