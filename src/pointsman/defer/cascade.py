@@ -1,0 +1,194 @@
+"""Look before you ask: ask somebody, see what was said, and ask others only where that is worth its price.
+
+After cascade routing (arXiv 2410.10347). A cascade stands at a station, a set of agents that were asked,
+and may go on to any station that holds more. How likely the best answer there would be right is learned
+from the agents' record, in which every agent answered every question, once and for every price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.defer.candidates import Floats, Mask, Said
+from pointsman.defer.cost import Choices
+from pointsman.defer.verifier import Verifier, best, sureness
+from pointsman.errors import ConfigError
+
+_ALL_SETS = 4
+_DOUBLED = 1.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What a cascade did: who was asked `seen` [n, A], whose answer is given [n] and its chance [n]."""
+
+    seen: Mask
+    choice: Choices
+    chance: Floats
+
+    def cost(self, units: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """What all that were asked took [n], by what each agent takes [A]."""
+        return np.asarray(self.seen @ np.asarray(units, dtype=np.float64))
+
+
+def stations(units: Sequence[float]) -> Mask:
+    """The sets of agents [K, A] that a cascade may have asked, by what each agent takes; first nobody.
+
+    All sets of up to four agents. Of more: each agent alone; the cheapest ones together, up to where
+    the next would nearly double what they take; and those with the dearest.
+    """
+    agents = len(units)
+    if agents <= _ALL_SETS:
+        sets = [set(s) for size in range(agents + 1) for s in combinations(range(agents), size)]
+    else:
+        order = np.argsort(np.asarray(units), kind="stable").tolist()
+        sums = np.cumsum(np.sort(np.asarray(units, dtype=np.float64)))
+        sizes = [i + 1 for i in range(agents - 1) if sums[i + 1] >= _DOUBLED * sums[i]]
+        prefixes = [set(order[:size]) for size in (*sizes, agents)]
+        sets = [set(), *prefixes, *({j} for j in order)]
+        sets += [prefix | {order[-1]} for prefix in prefixes if len(prefix) > 1]
+    found = np.zeros((len(sets), agents), dtype=bool)
+    for row, members in zip(found, sets, strict=True):
+        row[list(members)] = True
+    return np.unique(found, axis=0)
+
+
+class Cascade:
+    """A verifier for every station, and the record of questions that none of them learned from.
+
+    `curves` [K, n, f] are what was known at each station, `right` [n, K] whether the best answer there
+    was right. A plan for a price is made of them by backward induction, in milliseconds.
+    """
+
+    def __init__(
+        self,
+        stations: Mask,
+        verifiers: Sequence[Verifier | None],
+        curves: Floats,
+        right: Floats,
+    ) -> None:
+        self.stations = stations
+        self._verifiers = verifiers
+        self._curves = curves
+        self._right = right
+        # Where one may go from each station [K, K], and the stations with those of more agents first.
+        self._ways = (stations[:, None, :] <= stations[None, :, :]).all(-1)
+        np.fill_diagonal(self._ways, False)
+        self._order = np.argsort(-stations.sum(axis=1), kind="stable").tolist()
+        self._solvers = [_solver(curve) for curve in curves]
+
+    @classmethod
+    def learn(
+        cls,
+        said: Said,
+        right: npt.NDArray[np.floating],
+        folds: npt.NDArray[np.int64],
+        stations: Mask,
+    ) -> Cascade:
+        """From what was said, and whether it was `right` [n, A] in [0, 1].
+
+        What a station is worth is learned from what verifiers say of questions that they did not learn
+        from: `folds` [n] number their parts, which must not share a passage.
+        """
+        chances = np.zeros((len(stations), *right.shape), dtype=np.float32)
+        for fold in np.unique(folds):
+            mine, there = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+            others, part = said.take(there), said.take(mine)
+            for k, asked in enumerate(stations):
+                if asked.any():
+                    chances[k, mine] = Verifier.learn(others, right[there], asked)(part)
+        rows = np.arange(len(said))
+        right_at = [right[rows, best(each)[0]] * each.any(axis=1) for each in chances]
+        curves = [_curve(sureness(said, *each)) for each in zip(stations, chances, strict=True)]
+        verifiers = [
+            Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
+        ]
+        return cls(stations, verifiers, np.stack(curves), np.stack(right_at, 1).astype(np.float32))
+
+    def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> list[Floats]:
+        """For every station the weights [f, K] of what it is worth to go on to each other, or to stay.
+
+        Backward from the station where all were asked (Longstaff & Schwartz 2001): what a station is
+        worth for a question is what came of staying or of going on, whichever looked better there, less
+        what was paid; and how it looks from elsewhere is the regression of that on what was known there.
+        """
+        taken = price * (self.stations @ np.asarray(units, dtype=np.float64))
+        open_ = (self.stations <= allowed).all(axis=1)
+        value = np.zeros(self._right.shape)
+        weights = [np.zeros((self._curves.shape[2], len(self.stations)), np.float32)] * len(
+            self.stations
+        )
+        for k in self._order:
+            targets = value - (taken - taken[k])
+            targets[:, k] = self._right[:, k]
+            weights[k] = (self._solvers[k] @ targets).astype(np.float32)
+            looks = self._looks(k, self._curves[k], weights[k], open_)
+            onward = looks.argmax(axis=1)
+            value[:, k] = targets[np.arange(len(targets)), onward]
+        return weights
+
+    def ask(
+        self,
+        said: Said,
+        units: npt.NDArray[np.floating],
+        price: float,
+        *,
+        allowed: Mask | None = None,
+    ) -> Asked:
+        """Ask about every question at a price for each of the `units` [A].
+
+        `allowed` [A] is who may be asked at all. Raises ConfigError for a price that is negative, or
+        where nobody may be asked.
+        """
+        if not 0 <= price < np.inf:
+            raise ConfigError(f"a price must be 0 or more, not {price}")
+        may = np.ones(said.agents, dtype=bool) if allowed is None else allowed
+        open_ = (self.stations <= may).all(axis=1)
+        if open_.sum() < 2:
+            raise ConfigError("nobody may be asked; allow one agent at least")
+        weights = self.plan(units, price, may)
+        at = np.full(len(said), self._order[-1])
+        choice = np.zeros(len(said), dtype=np.int64)
+        chance = np.zeros(len(said), dtype=np.float32)
+        for k in reversed(self._order):
+            mine = np.flatnonzero(at == k)
+            if not len(mine):
+                continue
+            part, verifier = said.take(mine), self._verifiers[k]
+            chances = np.zeros(part.given.shape, np.float32) if verifier is None else verifier(part)
+            choice[mine], chance[mine] = best(chances)
+            known = _curve(sureness(part, self.stations[k], chances))
+            at[mine] = self._looks(k, known, weights[k], open_).argmax(axis=1)
+        return Asked(self.stations[at], choice, chance)
+
+    def _looks(self, k: int, known: Floats, weights: Floats, open_: Mask) -> Floats:
+        """How good each station looks from station k [n, K]; -inf where there is no way."""
+        ways = self._ways[k] & open_
+        ways[k] = bool(self.stations[k].any())
+        found = known @ weights
+        found[:, ~ways] = -np.inf
+        return np.asarray(found)
+
+
+def _curve(numbers: Floats) -> Floats:
+    """One, the five numbers of `sureness`, and their squares and products [n, 21]: a bent curve of a few.
+
+    More is not better: regressions on everything that is known took chance for promise.
+    """
+    first, second = np.triu_indices(numbers.shape[1])
+    products = numbers[:, first] * numbers[:, second]
+    return np.concatenate([np.ones((len(numbers), 1), np.float32), numbers, products], axis=1)
+
+
+def _solver(curve: Floats, ridge: float = 1.0) -> npt.NDArray[np.float64]:
+    """The matrix [f, n] that gives a regression's weights of any targets [n, K]."""
+    x = curve.astype(np.float64)
+    scale = np.maximum(np.sqrt((x * x).mean(axis=0)), 1e-6)
+    z = x / scale
+    gram = z.T @ z + ridge * np.eye(z.shape[1])
+    return np.asarray(np.linalg.solve(gram, z.T) / scale[:, None])

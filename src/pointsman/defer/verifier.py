@@ -1,0 +1,159 @@
+"""P(answer right | question, passage, answer, who gave it, who else said what): one verifier for all agents.
+
+In two parts. Which of the different answers is right, if one is, is a conditional logit (McFadden 1974)
+over the answers of a question: what they have in common cancels, and a few dozen weights learn from
+every question where agents disagree. Whether any of them is right is a logistic regression over
+that and over who agrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pointsman.defer.candidates import Floats, Mask, Said, features, first_of_each
+from pointsman.defer.cost import Choices
+from pointsman.defer.logistic import Logistic
+from pointsman.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logit:
+    """Weights of standardised features [f]: the score of an answer among the others of its question."""
+
+    mean: Floats
+    spread: Floats
+    weights: Floats
+
+    @classmethod
+    def learn(
+        cls, given: Floats, there: Mask, right: Floats, penalty: float = 1e-3, steps: int = 100
+    ) -> Logit:
+        """From features [n, A, f] of the answers that are `there` [n, A], and whether each is right [n, A].
+
+        Makes -log of the right answers' share small, plus half the penalty on the squared weights, over
+        the questions with both right and wrong answers; without any it knows nothing. Deterministic.
+        """
+        flat = given[there]
+        if not len(flat):
+            raise InputError("there is nothing to learn from: no agent gave an answer")
+        mean, spread = flat.mean(axis=0), flat.std(axis=0)
+        spread = np.where(spread > 1e-6, spread, 1).astype(np.float32)
+        good = (right > 0.5) & there
+        told = good.any(axis=1) & (there & ~good).any(axis=1)
+        x = torch.from_numpy((given[told] - mean) / spread)
+        mask, truth = torch.from_numpy(there[told]), torch.from_numpy(good[told])
+        weights = torch.zeros(x.shape[-1], requires_grad=True)
+        optimizer = torch.optim.LBFGS([weights], max_iter=steps, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            shares = (x @ weights).masked_fill(~mask, -torch.inf).log_softmax(-1)
+            loss = -shares.masked_fill(~truth, -torch.inf).logsumexp(-1).mean()
+            loss = loss + penalty / 2 * weights.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        if len(x):
+            optimizer.step(closure)  # type: ignore[no-untyped-call]
+        return cls(mean, spread, weights.detach().numpy())
+
+    def shares(self, given: Floats, there: Mask) -> Floats:
+        """The chance of each answer, if one is right [n, A]; rows sum to 1, or to 0 where nothing is there."""
+        scores = ((given - self.mean) / self.spread) @ self.weights
+        scores = np.where(there, scores, -np.inf)
+        top = scores.max(axis=1, keepdims=True)
+        odds = np.exp(scores - np.where(np.isfinite(top), top, 0))
+        return np.asarray(odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-30), np.float32)
+
+
+class Verifier:
+    """Chances of answers once the agents `asked` [A] have been asked, and no other."""
+
+    def __init__(self, asked: Mask, logit: Logit, any_right: Logistic) -> None:
+        self.asked = asked
+        self._logit = logit
+        self._any_right = any_right
+
+    @classmethod
+    def learn(
+        cls,
+        said: Said,
+        right: npt.NDArray[np.floating],
+        asked: Mask,
+        *,
+        penalty: float = 1e-3,
+    ) -> Verifier:
+        """From what all agents said, and whether it was `right` [n, A] in [0, 1].
+
+        What an agent's word is worth depends on who else was asked, so every set of agents has a
+        verifier of its own. Raises InputError where none of them said anything.
+        """
+        given, there = _of(said, asked)
+        known = np.asarray(right, dtype=np.float32)
+        logit = Logit.learn(given, there, known, penalty)
+        anything = (known * (asked & said.given)).max(axis=1, keepdims=True)
+        states = state(said, asked, logit.shares(given, there))
+        return cls(asked, logit, Logistic.learn(states, anything, penalty))
+
+    def __call__(self, said: Said) -> Floats:
+        """The chance that each agent's answer is right [n, A]; 0 where it was not asked or said nothing.
+
+        Agents with the same answer have the same chance.
+        """
+        given, there = _of(said, self.asked)
+        shares = self._logit.shares(given, there)
+        chances = shares * self._any_right(state(said, self.asked, shares))
+        everyone = (chances[:, None, :] * said.same).max(-1) * self.asked
+        return np.asarray(everyone, dtype=np.float32)
+
+
+def state(said: Said, asked: Mask, chances: Floats) -> Floats:
+    """What is known once the agents `asked` [A] were [n, f]: how sure which answer is, who agrees with it.
+
+    `chances` [n, A] are of answers, or their shares.
+    """
+    rows = np.arange(len(said))
+    choice, _ = best(chances)
+    held = chances.any(axis=1)
+    parts = [
+        said.same[rows, choice] & asked,
+        said.overlap[rows, choice] * asked,
+        sureness(said, asked, chances),
+        np.where(held[:, None], said.shape[rows, choice], 0),
+        said.asked,
+    ]
+    return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=1)
+
+
+def sureness(said: Said, asked: Mask, chances: Floats) -> Floats:
+    """The same in five numbers [n, 5]: the best answer's chance, its log-odds, the chance of the best other
+    answer, how many different answers there are, and whether there is any.
+    """
+    there = first_of_each(said, _rows(said, asked))
+    of_each = np.sort(np.where(there, chances, 0), axis=1)[:, ::-1]
+    sure = of_each[:, 0]
+    second = of_each[:, 1] if said.agents > 1 else np.zeros(len(said))
+    held = there.any(axis=1)
+    clipped = np.clip(sure, 1e-4, 1 - 1e-4)
+    odds = np.where(held, np.log(clipped / (1 - clipped)), 0)
+    return np.stack([sure, odds, second, there.sum(axis=1), held], axis=1).astype(np.float32)
+
+
+def best(chances: Floats) -> tuple[Choices, Floats]:
+    """The likeliest agent [n] and its chance [n]; of equal ones the first."""
+    choice = np.asarray(chances.argmax(axis=1), dtype=np.int64)
+    return choice, chances[np.arange(len(chances)), choice]
+
+
+def _rows(said: Said, asked: Mask) -> Mask:
+    return np.asarray(np.broadcast_to(asked, said.given.shape) & said.given)
+
+
+def _of(said: Said, asked: Mask) -> tuple[Floats, Mask]:
+    seen = _rows(said, asked)
+    return features(said, seen), first_of_each(said, seen)

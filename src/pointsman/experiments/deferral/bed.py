@@ -1,0 +1,166 @@
+"""What the deferral tables are made from: questions with every agent's recorded answer and what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.data.arrays import ArrayCache
+from pointsman.data.recorded import read_judged_answers, read_predictions
+from pointsman.data.squad import read_squad
+from pointsman.defer.candidates import Said, said
+from pointsman.errors import InputError
+from pointsman.evaluate.groups import numbered
+from pointsman.evaluate.reading import exact_match, f1
+from pointsman.experiments.deferral.published import JUDGED, SQUAD
+from pointsman.experiments.report import Show
+
+Floats = npt.NDArray[np.float64]
+FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Bed:
+    """n questions, A agents from the cheapest on: whether each answer is right `em` [n, A], its `f1`
+    [n, A], what each agent takes, `units` [A], and what is known before anyone is asked, `features`
+    [n, d]. `clusters` [n] are not resampled apart, and no fold [n] shares one with another.
+    """
+
+    name: str
+    agents: tuple[str, ...]
+    units: Floats
+    unit: str
+    said: Said
+    em: Floats
+    f1: Floats
+    clusters: npt.NDArray[np.int64]
+    folds: npt.NDArray[np.int64]
+    features: npt.NDArray[np.float32]
+    missing: int
+
+    def __len__(self) -> int:
+        return len(self.em)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Bed:
+        """These questions alone."""
+        return Bed(
+            self.name,
+            self.agents,
+            self.units,
+            self.unit,
+            self.said.take(rows),
+            self.em[rows],
+            self.f1[rows],
+            self.clusters[rows],
+            self.folds[rows],
+            self.features[rows],
+            self.missing,
+        )
+
+
+def squad(
+    data: Path, backbone: Backbone, cache: ArrayCache, show: Show, limit: int | None = None
+) -> Bed:
+    """Ten readers on SQuAD's dev set, folds by article. Raises InputError where a file is not there."""
+    file = data / "squad" / "squad-dev-v1.1.json"
+    _check(file, data)
+    examples = list(read_squad(file))[:limit]
+    names, units = zip(*sorted(SQUAD.values(), key=lambda each: each[1]), strict=True)
+    files = {name: key for key, (name, _) in SQUAD.items()}
+    columns = []
+    for name in names:
+        recorded = data / "agents" / "squad-v1.1" / f"{files[name]}.json"
+        _check(recorded, data)
+        columns.append(read_predictions(recorded))
+    answers = [[column.get(example.id) for column in columns] for example in examples]
+    right = [[example.answers for _ in names] for example in examples]
+    em, graded = (
+        np.array(
+            [
+                [
+                    0.0 if text is None else score(text, golden)
+                    for text, golden in zip(*row, strict=True)
+                ]
+                for row in zip(answers, right, strict=True)
+            ]
+        )
+        for score in (exact_match, f1)
+    )
+    clusters = numbered(example.cluster for example in examples)
+    questions = [example.question for example in examples]
+    contexts = [example.context for example in examples]
+    return Bed(
+        "ten readers, SQuAD",
+        names,
+        np.array(units),
+        "million parameters",
+        said(questions, contexts, answers),
+        em,
+        graded,
+        clusters,
+        clusters % FOLDS,
+        before(backbone, questions, contexts, cache, show),
+        sum(text is None for row in answers for text in row),
+    )
+
+
+def judged(
+    data: Path, backbone: Backbone, cache: ArrayCache, show: Show, limit: int | None = None
+) -> Bed:
+    """Five open-domain systems that people judged, the test part, folds at random by question."""
+    file = data / "agents" / "evouna-nq-test.json"
+    _check(file, data)
+    found = read_judged_answers(file)[:limit]
+    order = sorted(JUDGED, key=lambda key: JUDGED[key][1])
+    right = np.array([[float(each.right.get(key, False)) for key in order] for each in found])
+    questions = [each.question for each in found]
+    answers = [[each.answers.get(key) for key in order] for each in found]
+    nothing = [""] * len(found)
+    return Bed(
+        "five systems, judged by people",
+        tuple(JUDGED[key][0] for key in order),
+        np.array([JUDGED[key][1] for key in order]),
+        "dollars for a thousand",
+        said(questions, nothing, answers),
+        right,
+        right,
+        np.arange(len(found)),
+        np.random.default_rng(0).permutation(len(found)) % FOLDS,
+        before(backbone, questions, nothing, cache, show),
+        sum(text is None for row in answers for text in row),
+    )
+
+
+def before(
+    backbone: Backbone,
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    cache: ArrayCache,
+    show: Show,
+) -> npt.NDArray[np.float32]:
+    """What is known before anyone is asked [n, d]: the base's vectors of question and context, and their product."""
+
+    def encode() -> npt.NDArray[np.float32]:
+        show("encoding", 0, len(questions))
+        asked = backbone.encode(questions, prompt="query")
+        if not any(contexts):
+            return asked
+        distinct = list(dict.fromkeys(contexts))
+        place = {text: i for i, text in enumerate(distinct)}
+        read = backbone.encode(distinct)[[place[text] for text in contexts]]
+        return np.concatenate([asked, read, asked * read * asked.shape[1] ** 0.5], axis=1)
+
+    key = (backbone.identity.sha256, list(questions), list(contexts))
+    return np.asarray(cache.get("deferral-before", key, encode), dtype=np.float32)
+
+
+def _check(file: Path, data: Path) -> None:
+    if not file.is_file():
+        raise InputError(
+            f"{data}: not the test bed (no {file.name} in it); docs/data.md says how to make it"
+        )
