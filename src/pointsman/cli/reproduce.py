@@ -42,6 +42,12 @@ Selectors, readers and what they give are kept in a folder of the cache
 directory (--run): the same command goes on where it was stopped.
 """
 
+DEFERRAL_EXAMPLES = """
+Examples:
+  pointsman reproduce deferral --data test-bed --out results/deferral/ours
+  pointsman reproduce deferral --data test-bed --row "look before you ask"
+"""
+
 app = typer.Typer(
     help="Make the papers' tables again.", epilog=ROUTING_EXAMPLES, rich_markup_mode="rich"
 )
@@ -198,3 +204,36 @@ def selection(
         )
 
     run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)
+
+
+@app.command(epilog=DEFERRAL_EXAMPLES)
+def deferral(
+    context: typer.Context,
+    data: Data,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
+    ] = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    backbone: BackboneName = None,
+    run: Run = None,
+    out: ResultStem = None,
+    json: Json = False,
+) -> None:
+    """Learning to Defer: which agent should answer, at what price.
+
+    Ten published readers on SQuAD and five systems judged by people, by their
+    recorded answers; the paper's surrogates, recent ones, controls, and ours.
+    """
+
+    def measure(show: Show) -> Report:
+        from pointsman.experiments.deferral.run import run as run_deferral
+
+        base = encoder_to_train(backbone)
+        folder = run or cache_directory() / "deferral"
+        return run_deferral(
+            data, base, folder, seed=seed, limit=limit, only=row or None, draw=out, show=show
+        )
+
+    run_experiment(context, data, measure, seed, out, json, every=LOG_EVERY)

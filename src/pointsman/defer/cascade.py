@@ -16,11 +16,14 @@ import numpy.typing as npt
 
 from pointsman.defer.candidates import Floats, Mask, Said
 from pointsman.defer.cost import Choices
+from pointsman.defer.logistic import Logistic
 from pointsman.defer.verifier import Verifier, best, sureness
 from pointsman.errors import ConfigError
 
 _ALL_SETS = 4
 _DOUBLED = 1.8
+_EVIDENCE = 2.0  # standard errors
+_SHY = 0.03  # penalty of what foresees from hundreds of features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,15 +72,17 @@ class Cascade:
         self,
         stations: Mask,
         verifiers: Sequence[Verifier | None],
+        easy: Logistic,
         curves: Floats,
         right: Floats,
     ) -> None:
         self.stations = stations
         self._verifiers = verifiers
+        self._easy = easy
         self._curves = curves
         self._right = right
         # Where one may go from each station [K, K], and the stations with those of more agents first.
-        self._ways = (stations[:, None, :] <= stations[None, :, :]).all(-1)
+        self._ways = np.asarray((stations[:, None, :] <= stations[None, :, :]).all(-1))
         np.fill_diagonal(self._ways, False)
         self._order = np.argsort(-stations.sum(axis=1), kind="stable").tolist()
         self._solvers = [_solver(curve) for curve in curves]
@@ -86,29 +91,35 @@ class Cascade:
     def learn(
         cls,
         said: Said,
+        before: npt.NDArray[np.floating],
         right: npt.NDArray[np.floating],
         folds: npt.NDArray[np.int64],
         stations: Mask,
     ) -> Cascade:
-        """From what was said, and whether it was `right` [n, A] in [0, 1].
+        """From what was said, what was known `before` [n, d], and whether it was `right` [n, A] in [0, 1].
 
         What a station is worth is learned from what verifiers say of questions that they did not learn
         from: `folds` [n] number their parts, which must not share a passage.
         """
         chances = np.zeros((len(stations), *right.shape), dtype=np.float32)
+        hope = np.zeros(len(said), dtype=np.float32)
         for fold in np.unique(folds):
             mine, there = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             others, part = said.take(there), said.take(mine)
+            hope[mine] = _hope(_easy(before[there], right[there]), before[mine])
             for k, asked in enumerate(stations):
                 if asked.any():
                     chances[k, mine] = Verifier.learn(others, right[there], asked)(part)
         rows = np.arange(len(said))
         right_at = [right[rows, best(each)[0]] * each.any(axis=1) for each in chances]
-        curves = [_curve(sureness(said, *each)) for each in zip(stations, chances, strict=True)]
+        curves = [
+            _curve(hope, sureness(said, *each)) for each in zip(stations, chances, strict=True)
+        ]
         verifiers = [
             Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
         ]
-        return cls(stations, verifiers, np.stack(curves), np.stack(right_at, 1).astype(np.float32))
+        known = np.stack(right_at, 1).astype(np.float32)
+        return cls(stations, verifiers, _easy(before, right), np.stack(curves), known)
 
     def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> list[Floats]:
         """For every station the weights [f, K] of what it is worth to go on to each other, or to stay.
@@ -118,7 +129,7 @@ class Cascade:
         what was paid; and how it looks from elsewhere is the regression of that on what was known there.
         """
         taken = price * (self.stations @ np.asarray(units, dtype=np.float64))
-        open_ = (self.stations <= allowed).all(axis=1)
+        open_ = np.asarray((self.stations <= allowed).all(axis=1))
         value = np.zeros(self._right.shape)
         weights = [np.zeros((self._curves.shape[2], len(self.stations)), np.float32)] * len(
             self.stations
@@ -130,11 +141,32 @@ class Cascade:
             looks = self._looks(k, self._curves[k], weights[k], open_)
             onward = looks.argmax(axis=1)
             value[:, k] = targets[np.arange(len(targets)), onward]
+        self._alone_without_evidence(weights, value[:, self._order[-1]], taken, open_)
         return weights
+
+    def _alone_without_evidence(
+        self,
+        weights: list[Floats],
+        value: npt.NDArray[np.float64],
+        taken: npt.NDArray[np.floating],
+        open_: Mask,
+    ) -> None:
+        """Where the plan is not surely worth more than the best single agent, that one is asked, and no other.
+
+        `value` [n] is what the plan gave on the record, by which it was made.
+        """
+        single = np.flatnonzero((self.stations.sum(axis=1) == 1) & open_)
+        alone = int(single[(self._right[:, single].mean(axis=0) - taken[single]).argmax()])
+        gain = value - (self._right[:, alone] - taken[alone])
+        if gain.mean() <= _EVIDENCE * gain.std() / len(gain) ** 0.5:
+            for k in (self._order[-1], alone):
+                weights[k] = np.zeros_like(weights[k])
+                weights[k][0, alone] = 1.0
 
     def ask(
         self,
         said: Said,
+        before: npt.NDArray[np.floating],
         units: npt.NDArray[np.floating],
         price: float,
         *,
@@ -148,10 +180,11 @@ class Cascade:
         if not 0 <= price < np.inf:
             raise ConfigError(f"a price must be 0 or more, not {price}")
         may = np.ones(said.agents, dtype=bool) if allowed is None else allowed
-        open_ = (self.stations <= may).all(axis=1)
+        open_ = np.asarray((self.stations <= may).all(axis=1))
         if open_.sum() < 2:
             raise ConfigError("nobody may be asked; allow one agent at least")
         weights = self.plan(units, price, may)
+        hope = _hope(self._easy, before)
         at = np.full(len(said), self._order[-1])
         choice = np.zeros(len(said), dtype=np.int64)
         chance = np.zeros(len(said), dtype=np.float32)
@@ -162,27 +195,39 @@ class Cascade:
             part, verifier = said.take(mine), self._verifiers[k]
             chances = np.zeros(part.given.shape, np.float32) if verifier is None else verifier(part)
             choice[mine], chance[mine] = best(chances)
-            known = _curve(sureness(part, self.stations[k], chances))
+            known = _curve(hope[mine], sureness(part, self.stations[k], chances))
             at[mine] = self._looks(k, known, weights[k], open_).argmax(axis=1)
         return Asked(self.stations[at], choice, chance)
 
     def _looks(self, k: int, known: Floats, weights: Floats, open_: Mask) -> Floats:
         """How good each station looks from station k [n, K]; -inf where there is no way."""
-        ways = self._ways[k] & open_
+        ways = np.asarray(self._ways[k] & open_)
         ways[k] = bool(self.stations[k].any())
         found = known @ weights
         found[:, ~ways] = -np.inf
         return np.asarray(found)
 
 
-def _curve(numbers: Floats) -> Floats:
-    """One, the five numbers of `sureness`, and their squares and products [n, 21]: a bent curve of a few.
+def _easy(before: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Logistic:
+    """How many of the agents are right, by what is known before."""
+    return Logistic.learn(before, right.mean(axis=1, keepdims=True), _SHY)
+
+
+def _hope(easy: Logistic, before: npt.NDArray[np.floating]) -> Floats:
+    """Its log-odds [n]: how easy a question looks before anyone is asked."""
+    chance = np.clip(easy(before)[:, 0], 1e-4, 1 - 1e-4)
+    return np.log(chance / (1 - chance)).astype(np.float32)
+
+
+def _curve(hope: Floats, numbers: Floats) -> Floats:
+    """One, the hope, the five numbers of `sureness`, and squares and products [n, 28]: a bent curve of a few.
 
     More is not better: regressions on everything that is known took chance for promise.
     """
-    first, second = np.triu_indices(numbers.shape[1])
-    products = numbers[:, first] * numbers[:, second]
-    return np.concatenate([np.ones((len(numbers), 1), np.float32), numbers, products], axis=1)
+    few = np.concatenate([hope[:, None], numbers], axis=1)
+    first, second = np.triu_indices(few.shape[1])
+    products = few[:, first] * few[:, second]
+    return np.concatenate([np.ones((len(few), 1), np.float32), few, products], axis=1)
 
 
 def _solver(curve: Floats, ridge: float = 1.0) -> npt.NDArray[np.float64]:

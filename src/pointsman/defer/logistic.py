@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -67,4 +68,4 @@ class Logistic:
     def __call__(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Chances [n, K]."""
         logits = ((features - self.mean) / self.spread) @ self.weights + self.bias
-        return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))
+        return np.asarray(expit(logits.astype(np.float64)))

@@ -72,9 +72,9 @@ def fit(
     steps = plan.epochs * -(-len(given) // plan.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, steps)
     for _ in range(plan.epochs):
-        for rows in torch.randperm(len(given), generator=generator).split(plan.batch):
+        for rows in torch.split(torch.randperm(len(given), generator=generator), plan.batch):
             optimizer.zero_grad()
-            loss(layers(standard[rows]), rows).backward()
+            loss(layers(standard[rows]), rows).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(layers.parameters(), 5.0)
             optimizer.step()
             schedule.step()
@@ -86,7 +86,7 @@ def _layers(width: int, hidden: int, outputs: int, generator: torch.Generator) -
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(pairwise(sizes)):
         # Nobody else's draws are moved by an initialisation that is not used.
-        linear = nn.utils.skip_init(nn.Linear, before, after)
+        linear = nn.utils.skip_init(nn.Linear, before, after)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             linear.weight.normal_(std=before**-0.5, generator=generator)
             linear.bias.zero_()

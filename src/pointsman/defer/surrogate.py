@@ -51,19 +51,24 @@ def deferral(scores: Tensor, costs: Tensor, u: float = 1.0, kind: Weights = "pri
 def picce(scores: Tensor, costs: Tensor) -> Tensor:
     """Pick the confident and correct expert (after arXiv 2602.17144): one agent is rewarded a row.
 
-    Of the agents of least cost the one that the rejector is surest of. The paper's losses train a
-    classifier with its experts; here, where all answers are agents', it is the idea of them.
+    The one of the largest (max c - c_j) · softmax(r)_j: right, cheap, and the rejector is sure of it.
+    The paper's losses train a classifier with its experts and know no costs; here, where all answers
+    are agents', it is the idea of them.
     """
-    best = costs <= costs.min(-1, keepdim=True).values + 1e-9
-    surest = scores.detach().masked_fill(~best, -torch.inf).argmax(-1, keepdim=True)
-    stake = costs.max(-1).values - costs.min(-1).values
-    return (stake * -scores.log_softmax(-1).gather(-1, surest).squeeze(-1)).mean()
+    stakes = weights(costs, "shifted")
+    surest = (stakes * scores.detach().softmax(-1)).argmax(-1, keepdim=True)
+    reward = (stakes * -scores.log_softmax(-1)).gather(-1, surest)
+    return reward.mean()
 
 
 def margins(costs: Tensor, power: float = 1 / 3) -> Tensor:
-    """Margins ρ [A], mean 1: the rarer an agent is the best of a row, the wider its margin."""
-    best = torch.nn.functional.one_hot(costs.argmin(-1), costs.shape[-1]).double().sum(0)
-    rho = (1 / (best + 1)) ** power
+    """Margins ρ [A], mean 1: the rarer an agent is the best of a row, the wider its margin.
+
+    Agents that are equally good share the row.
+    """
+    best = (costs <= costs.min(-1, keepdim=True).values + 1e-9).double()
+    counts = (best / best.sum(-1, keepdim=True)).sum(0)
+    rho = (1 / (counts + 1)) ** power
     return (rho / rho.mean()).to(costs.dtype)
 
 

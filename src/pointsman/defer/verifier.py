@@ -2,7 +2,7 @@
 
 In two parts. Which of the different answers is right, if one is, is a conditional logit (McFadden 1974)
 over the answers of a question: what they have in common cancels, and a few dozen weights learn from
-every question where agents disagree. Whether any of them is right is a logistic regression over
+every question where agents disagree. Whether the best of them is right is a logistic regression over
 that and over who agrees.
 """
 
@@ -44,7 +44,7 @@ class Logit:
         mean, spread = flat.mean(axis=0), flat.std(axis=0)
         spread = np.where(spread > 1e-6, spread, 1).astype(np.float32)
         good = (right > 0.5) & there
-        told = good.any(axis=1) & (there & ~good).any(axis=1)
+        told = np.asarray(good.any(axis=1) & (there & ~good).any(axis=1))
         x = torch.from_numpy((given[told] - mean) / spread)
         mask, truth = torch.from_numpy(there[told]), torch.from_numpy(good[told])
         weights = torch.zeros(x.shape[-1], requires_grad=True)
@@ -74,10 +74,10 @@ class Logit:
 class Verifier:
     """Chances of answers once the agents `asked` [A] have been asked, and no other."""
 
-    def __init__(self, asked: Mask, logit: Logit, any_right: Logistic) -> None:
+    def __init__(self, asked: Mask, logit: Logit, best_right: Logistic) -> None:
         self.asked = asked
         self._logit = logit
-        self._any_right = any_right
+        self._best_right = best_right
 
     @classmethod
     def learn(
@@ -96,18 +96,23 @@ class Verifier:
         given, there = _of(said, asked)
         known = np.asarray(right, dtype=np.float32)
         logit = Logit.learn(given, there, known, penalty)
-        anything = (known * (asked & said.given)).max(axis=1, keepdims=True)
-        states = state(said, asked, logit.shares(given, there))
-        return cls(asked, logit, Logistic.learn(states, anything, penalty))
+        shares = logit.shares(given, there)
+        choice, _ = best(shares)
+        good = known[np.arange(len(said)), choice] * there.any(axis=1)
+        states = state(said, asked, shares)
+        return cls(asked, logit, Logistic.learn(states, good[:, None], penalty))
 
     def __call__(self, said: Said) -> Floats:
         """The chance that each agent's answer is right [n, A]; 0 where it was not asked or said nothing.
 
-        Agents with the same answer have the same chance.
+        Agents with the same answer have the same chance. The best answer's is calibrated; the others
+        have their share of it.
         """
         given, there = _of(said, self.asked)
         shares = self._logit.shares(given, there)
-        chances = shares * self._any_right(state(said, self.asked, shares))
+        _, top = best(shares)
+        relative = shares / np.maximum(top, 1e-12)[:, None]
+        chances = relative * self._best_right(state(said, self.asked, shares))
         everyone = (chances[:, None, :] * said.same).max(-1) * self.asked
         return np.asarray(everyone, dtype=np.float32)
 
@@ -119,7 +124,7 @@ def state(said: Said, asked: Mask, chances: Floats) -> Floats:
     """
     rows = np.arange(len(said))
     choice, _ = best(chances)
-    held = chances.any(axis=1)
+    held = np.asarray(chances.any(axis=1))
     parts = [
         said.same[rows, choice] & asked,
         said.overlap[rows, choice] * asked,

@@ -1,0 +1,1 @@
+"""Learning to Defer among recorded agents: the tables of `reproduce deferral`."""

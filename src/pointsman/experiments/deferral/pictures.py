@@ -1,0 +1,73 @@
+"""The pictures of the deferral experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pointsman.experiments.deferral.bed import Bed
+from pointsman.experiments.deferral.rows import Given, Row
+from pointsman.experiments.drawing import COLOURS, DASHES, MARKERS, drawing
+
+_LINES = ("logistic", "surrogate, u = 1, printed", "surrogate, u = 1, shifted")
+_HATCHES = ("", "//", "\\\\", "xx", "..", "oo")
+
+
+def draw_frontier(
+    bed: Bed,
+    found: Mapping[tuple[str, float], Given],
+    chosen: Sequence[Row],
+    prices: Sequence[float],
+    path: Path,
+) -> Path:
+    """Exact match by cost: each agent a point, each way to allocate a line over the prices."""
+    units = bed.units / bed.units.max()
+    rows = np.arange(len(bed))
+    with drawing(path, 5.2, 3.4) as figure:
+        axes = figure.subplots()
+        for j, name in enumerate(bed.agents):
+            em = 100 * bed.em[:, j].mean()
+            axes.plot(units[j], em, "x", color="0.4")
+            axes.annotate(name, (units[j], em), (4, -3), textcoords="offset points", fontsize=6)
+        lines = [r.name for r in chosen if r.name in _LINES or (r.kind == "ours")]
+        for i, name in enumerate(lines):
+            points = []
+            for price in prices:
+                given = found[name, price]
+                cost = float((given.asked @ units).mean())
+                points.append((cost, 100 * float(bed.em[rows, given.given].mean())))
+            x, y = zip(*sorted(points), strict=True)
+            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            axes.plot(x, y, DASHES[i % len(DASHES)], label=name, markersize=3, **style)
+        axes.set_xscale("log")
+        axes.set_xlabel(f"cost of all that were asked, {bed.agents[-1]} alone 1")
+        axes.set_ylabel("exact match")
+        axes.set_title(bed.name)
+        axes.legend(fontsize=6)
+    return path
+
+
+def draw_shares(bed: Bed, shares: Mapping[float, npt.NDArray[np.float64]], path: Path) -> Path:
+    """How often each agent is asked, by price."""
+    with drawing(path, 5.2, 3.0) as figure:
+        axes = figure.subplots()
+        width = 0.8 / len(bed.agents)
+        for j, name in enumerate(bed.agents):
+            heights = [100 * float(each[j]) for each in shares.values()]
+            axes.bar(
+                np.arange(len(shares)) + j * width,
+                heights,
+                width,
+                label=name,
+                color=COLOURS[j % len(COLOURS)],
+                hatch=_HATCHES[j // len(COLOURS)],
+            )
+        axes.set_xticks(np.arange(len(shares)) + 0.4, [f"{price:g}" for price in shares])
+        axes.set_xlabel("price: correct answers for one unit of cost")
+        axes.set_ylabel("questions asked of it, %")
+        axes.set_title(f"{bed.name}: who is asked")
+        axes.legend(fontsize=6, ncols=2)
+    return path

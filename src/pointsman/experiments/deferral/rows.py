@@ -1,0 +1,235 @@
+"""The rows of the deferral tables: who answers each question at a price, five-fold, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pointsman.defer.cascade import Cascade, stations
+from pointsman.defer.cost import Choices, Pricing, cheapest
+from pointsman.defer.lift import Lift
+from pointsman.defer.logistic import Logistic
+from pointsman.defer.network import Fit
+from pointsman.defer.rejector import Rejector
+from pointsman.defer.surrogate import deferral, margins, mild, picce
+from pointsman.defer.verifier import Verifier, best
+from pointsman.experiments.deferral.bed import FOLDS, Bed, Floats
+
+US = (0.0, 0.5, 1.0, 1.5, 2.0)
+REJECTOR = Fit(hidden=64, epochs=10, batch=256, learning_rate=2e-3, decay=0.1)
+
+_WIDTH = 128  # of features, before anyone is asked, once they are reduced
+_NEIGHBOURS = 50
+_INNER = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What was done with n questions: whose answer was `given` [n], and who was `asked` [n, A]."""
+
+    given: Choices
+    asked: npt.NDArray[np.bool_]
+    chance: Floats | None = None
+
+    @classmethod
+    def one(cls, choice: Choices, agents: int) -> Given:
+        """One agent was asked, and its answer given."""
+        return cls(choice, np.eye(agents, dtype=bool)[choice])
+
+
+class Fold:
+    """What is learned from all folds but one, for the questions of that one."""
+
+    def __init__(self, bed: Bed, number: int, seed: int) -> None:
+        self.rows = np.flatnonzero(bed.folds == number)
+        self.test = bed.take(self.rows)
+        self.train = bed.take(np.flatnonzero(bed.folds != number))
+        self.number = number
+        self.seed = seed
+
+    @property
+    def agents(self) -> int:
+        """How many there are."""
+        return len(self.train.agents)
+
+    @property
+    def units(self) -> Floats:
+        """What each agent takes, the dearest 1."""
+        return np.asarray(self.train.units / self.train.units.max())
+
+    def pricing(self, price: float) -> Pricing:
+        """Costs at a price."""
+        return Pricing.at(price, self.train.agents, self.train.units.tolist())
+
+    @cached_property
+    def known(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Features of training and test questions, reduced to their main directions in training."""
+        mean = self.train.features.mean(axis=0)
+        centred = self.train.features - mean
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+        main = vectors[:, ::-1][:, :_WIDTH]
+        return centred @ main, (self.test.features - mean) @ main
+
+    @cached_property
+    def inner(self) -> npt.NDArray[np.int64]:
+        """Parts of the training questions that share no cluster."""
+        return np.asarray(np.unique(self.train.clusters, return_inverse=True)[1] % _INNER)
+
+    @cached_property
+    def cascade(self) -> Cascade:
+        """Looks before it asks."""
+        sets = stations(self.train.units.tolist())
+        return Cascade.learn(self.train.said, self.known[0], self.train.em, self.inner, sets)
+
+    @cached_property
+    def everyone(self) -> Given:
+        """All were asked, and the answer given that a verifier likes best."""
+        asked = np.ones(self.agents, dtype=bool)
+        chances = Verifier.learn(self.train.said, self.train.em, asked)(self.test.said)
+        choice, chance = best(chances)
+        return Given(choice, np.ones((len(choice), self.agents), dtype=bool), chance.astype(float))
+
+    @cached_property
+    def expected(self) -> Floats:
+        """Expected errors of each agent, by a logistic regression on what is known before."""
+        train, test = self.known
+        return 1 - Logistic.learn(train, self.train.em, 0.03)(test)
+
+    @cached_property
+    def lift(self) -> Lift:
+        """Deviates only with evidence."""
+        return Lift.learn(self.known[0], self.train.em, self.train.clusters, seed=self.seed)
+
+    @cached_property
+    def neighbours(self) -> Floats:
+        """Mean errors of each agent among the nearest training questions."""
+        train, test = self.train.features, self.test.features
+        unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test)]
+        near = np.argpartition(-(unit[1] @ unit[0].T), _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+        return np.asarray(1 - self.train.em[near].mean(axis=1))
+
+
+Decide = Callable[[Fold, float], Given]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A way to allocate. `kind`: agent, control, paper, recent, ours or bound."""
+
+    name: str
+    kind: str
+    decide: Decide
+
+
+def rows(agents: Sequence[str]) -> list[Row]:
+    """All rows of a bed with these agents."""
+    made = [
+        Row(name, "agent", partial(lambda fold, price, j: _always(fold, j), j=j))
+        for j, name in enumerate(agents)
+    ]
+    made += [
+        Row("random", "control", lambda fold, price: _random(fold)),
+        Row(BEST, "control", lambda fold, price: _always(fold, _alone(fold, price))),
+        Row("majority of all", "control", lambda fold, price: _majority(fold)),
+        Row("nearest questions", "control", lambda f, price: _by_errors(f, f.neighbours, price)),
+        Row("logistic", "control", lambda f, price: _by_errors(f, f.expected, price)),
+    ]
+    for kind in ("printed", "shifted"):
+        for u in US:
+            loss = partial(deferral, u=u, kind=kind)
+            made.append(Row(f"surrogate, u = {u:g}, {kind}", "paper", partial(_learned, loss=loss)))
+    made += [
+        Row("PiCCE", "recent", partial(_learned, loss=picce)),
+        Row("MILD", "recent", partial(_learned, loss=None)),
+        Row("lift, with evidence", "ours", _lifted),
+        Row(OURS, "ours", _looked),
+        Row("the same, shuffled", "control", _shuffled),
+        Row("everyone asked, verified", "ours", lambda fold, price: fold.everyone),
+        Row(ORACLE, "bound", _oracle),
+    ]
+    return made
+
+
+BEST = "best single at that price"
+OURS = "look before you ask"
+ORACLE = "oracle"
+
+
+def five_fold(bed: Bed, row: Row, price: float, folds: Sequence[Fold]) -> Given:
+    """What a row does with every question, each by what was learned from the other folds."""
+    given = np.zeros(len(bed), dtype=np.int64)
+    asked = np.zeros(bed.em.shape, dtype=bool)
+    chance = np.full(len(bed), np.nan)
+    for fold in folds:
+        found = row.decide(fold, price)
+        given[fold.rows], asked[fold.rows] = found.given, found.asked
+        if found.chance is not None:
+            chance[fold.rows] = found.chance
+    return Given(given, asked, None if np.isnan(chance).any() else chance)
+
+
+def all_folds(bed: Bed, seed: int = 0) -> list[Fold]:
+    """One for each part of the questions."""
+    return [Fold(bed, number, seed) for number in range(FOLDS)]
+
+
+def _always(fold: Fold, agent: int) -> Given:
+    return Given.one(np.full(len(fold.test), agent, dtype=np.int64), fold.agents)
+
+
+def _alone(fold: Fold, price: float) -> int:
+    """The single agent of the least mean cost in training."""
+    return int(fold.pricing(price).costs(1 - fold.train.em).mean(axis=0).argmin())
+
+
+def _random(fold: Fold) -> Given:
+    generator = np.random.default_rng([fold.seed, fold.number])
+    return Given.one(generator.integers(0, fold.agents, size=len(fold.test)), fold.agents)
+
+
+def _majority(fold: Fold) -> Given:
+    """The answer that most give, of equally many that of the better agent in training."""
+    votes = fold.test.said.same.sum(-1) + 0.5 * fold.train.em.mean(axis=0)
+    asked = np.ones((len(fold.test), fold.agents), dtype=bool)
+    return Given(votes.argmax(axis=1).astype(np.int64), asked)
+
+
+def _by_errors(fold: Fold, errors: Floats, price: float) -> Given:
+    return Given.one(cheapest(fold.pricing(price).costs(errors)), fold.agents)
+
+
+def _learned(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor] | None) -> Given:
+    """A rejector trained at this price; without a loss by MILD's, whose margins are the data's."""
+    train, test = fold.known
+    costs = fold.pricing(price).costs(1 - fold.train.em)
+    if loss is None:
+        loss = partial(mild, rho=margins(torch.from_numpy(costs.astype(np.float32))))
+    return Given.one(Rejector.learn(train, costs, loss, REJECTOR).allocate(test), fold.agents)
+
+
+def _lifted(fold: Fold, price: float) -> Given:
+    beta = fold.pricing(price).beta
+    return Given.one(fold.lift.allocate(fold.known[1], beta), fold.agents)
+
+
+def _looked(fold: Fold, price: float) -> Given:
+    asked = fold.cascade.ask(fold.test.said, fold.known[1], fold.units, price)
+    return Given(asked.choice, asked.seen, asked.chance.astype(float))
+
+
+def _shuffled(fold: Fold, price: float) -> Given:
+    """As often the same agents, but for other questions."""
+    found = _looked(fold, price)
+    order = np.random.default_rng([fold.seed, fold.number]).permutation(len(fold.test))
+    return Given(found.given[order], found.asked[order])
+
+
+def _oracle(fold: Fold, price: float) -> Given:
+    """Knows who is right, and asks the cheapest of them."""
+    return _by_errors(fold, 1 - fold.test.em, price)

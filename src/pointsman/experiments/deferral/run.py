@@ -1,0 +1,269 @@
+"""The deferral experiment as a whole: recorded agents, every way to allocate among them, at every price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.data.arrays import ArrayCache
+from pointsman.defer.abstain import threshold
+from pointsman.evaluate.calibration import ece
+from pointsman.evaluate.significance import bootstrap_interval
+from pointsman.evaluate.tables import Cell, Column, Table
+from pointsman.experiments.deferral.bed import Bed, Floats, judged, squad
+from pointsman.experiments.deferral.pictures import draw_frontier, draw_shares
+from pointsman.experiments.deferral.rows import (
+    BEST,
+    OURS,
+    REJECTOR,
+    Fold,
+    Given,
+    Row,
+    all_folds,
+    five_fold,
+    rows,
+)
+from pointsman.experiments.report import Report, Show, named, silent
+
+PRICES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Correct answers given up for one unit of cost, the dearest agent costing one."""
+
+WRONG = (0.1, 0.5, 2.0, 10.0)
+"""By how much the prices of all agents but the dearest are mistaken."""
+
+PROMISES = (0.02, 0.05, 0.1, 0.2)
+
+Results = Mapping[tuple[str, float], Given]
+
+
+def run(
+    data: Path,
+    backbone: Backbone,
+    folder: Path,
+    *,
+    prices: Sequence[float] = PRICES,
+    seed: int = 0,
+    limit: int | None = None,
+    only: Sequence[str] | None = None,
+    draw: Path | None = None,
+    show: Show | None = None,
+) -> Report:
+    """Both beds of recorded agents, five-fold. `folder` keeps what encoding gave.
+
+    `limit` bounds each bed's questions, `only` names the rows. Raises InputError for a name that no row
+    has, and where the test bed is not there.
+    """
+    show = show or silent
+    cache = ArrayCache(folder)
+    tables: list[Table] = []
+    details: dict[str, object] = {"prices": list(prices), "rejector": asdict(REJECTOR)}
+    for load in (squad, judged):
+        bed = load(data, backbone, cache, show, limit)
+        folds = all_folds(bed, seed)
+        found, chosen = measure(bed, folds, prices, only, show)
+        tables += report(bed, folds, found, chosen, prices)
+        details[bed.name] = {
+            "questions": len(bed),
+            "missing answers": bed.missing,
+            "units": dict(zip(bed.agents, bed.units.tolist(), strict=True)),
+        }
+        if draw is not None:
+            short = load.__name__
+            draw_frontier(bed, found, chosen, prices, draw.with_name(f"{draw.name}-{short}.svg"))
+            if any(row.name == OURS for row in chosen):
+                shares = draw.with_name(f"{draw.name}-{short}-asked.svg")
+                draw_shares(bed, {p: found[OURS, p].asked.mean(axis=0) for p in prices}, shares)
+    return Report(tuple(tables), details)
+
+
+def measure(
+    bed: Bed,
+    folds: Sequence[Fold],
+    prices: Sequence[float],
+    only: Sequence[str] | None,
+    show: Show,
+) -> tuple[dict[tuple[str, float], Given], list[Row]]:
+    """What every row did with every question at every price, by row's name and price."""
+    chosen = named(rows(bed.agents), only)
+    found = {}
+    for i, row in enumerate(chosen):
+        for price in prices:
+            show(f"{bed.name}: {row.name}, price {price:g}", i, len(chosen))
+            found[row.name, price] = five_fold(bed, row, price, folds)
+    return found, chosen
+
+
+def report(
+    bed: Bed,
+    folds: Sequence[Fold],
+    found: Results,
+    chosen: Sequence[Row],
+    prices: Sequence[float],
+) -> list[Table]:
+    """All tables of one bed."""
+    names = {row.name for row in chosen}
+    tables = [price_table(bed, found, chosen, price) for price in prices]
+    tables.append(utility_table(bed, found, chosen, prices))
+    if OURS in names:
+        tables += [wrong_prices(bed, folds, prices), promises(bed, found[OURS, prices[0]])]
+    return tables
+
+
+def outcome(bed: Bed, given: Given) -> tuple[Floats, Floats, Floats]:
+    """Exact match [n], F1 [n] and cost [n] of what was given, the dearest agent costing one."""
+    rows = np.arange(len(bed))
+    cost = given.asked @ (bed.units / bed.units.max())
+    return bed.em[rows, given.given], bed.f1[rows, given.given], cost
+
+
+def utility(bed: Bed, given: Given, price: float) -> Floats:
+    """Correct answers less what they cost at a price [n]."""
+    em, _, cost = outcome(bed, given)
+    return em - price * cost
+
+
+def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -> Table:
+    """Every row at one price, against the best single agent there."""
+    dearest = bed.agents[-1]
+    columns: list[Column | str] = [
+        "row",
+        "kind",
+        Column("EM", scale=100, decimals=2),
+        Column("F1", scale=100, decimals=2),
+        Column("cost", scale=100),
+        Column("EM per cost", decimals=2),
+        Column(f"{dearest} asked", scale=100),
+        Column("utility", scale=100, decimals=2),
+        Column("EM against best single", scale=100, decimals=2),
+        Column("utility against it", scale=100, decimals=2),
+    ]
+    clusters = bed.clusters.tolist()
+    base = found.get((BEST, price))
+    cells: list[list[Cell]] = []
+    for row in chosen:
+        mine = found[row.name, price]
+        em, graded, cost = outcome(bed, mine)
+        line: list[Cell] = [row.name, row.kind, float(em.mean()), float(graded.mean())]
+        line += [float(cost.mean()), float(em.mean() / cost.mean())]
+        line += [float(mine.asked[:, -1].mean()), float(utility(bed, mine, price).mean())]
+        if base is None:
+            line += [None, None]
+        else:
+            line += [
+                bootstrap_interval(em - outcome(bed, base)[0], clusters),
+                bootstrap_interval(utility(bed, mine, price) - utility(bed, base, price), clusters),
+            ]
+        cells.append(line)
+    note = (
+        f"{len(bed):,} questions, five-fold; intervals over {len(set(clusters)):,} clusters. Cost: of all "
+        f"that were asked, {dearest} alone 100. Utility: EM less the price times the cost."
+    )
+    return Table(f"{bed.name}: price {price:g}", columns, cells, [note])
+
+
+def utility_table(
+    bed: Bed, found: Results, chosen: Sequence[Row], prices: Sequence[float]
+) -> Table:
+    """Utility of every row at every price, and the area under the frontier of EM by cost."""
+    columns: list[Column | str] = ["row", "kind"]
+    columns += [Column(f"price {price:g}", scale=100, decimals=2, best="max") for price in prices]
+    columns.append(Column("area", scale=100, decimals=2))
+    cells: list[list[Cell]] = []
+    for row in chosen:
+        values = [float(utility(bed, found[row.name, p], p).mean()) for p in prices]
+        points = [outcome(bed, found[row.name, price]) for price in prices]
+        area = frontier_area([(float(c.mean()), float(e.mean())) for e, _, c in points])
+        cells.append([row.name, row.kind, *values, area])
+    note = (
+        "Area: mean EM that can be had at a cost drawn evenly from 0 to 1, answering nothing at 0."
+    )
+    return Table(f"{bed.name}: utility", columns, cells, [note])
+
+
+def frontier_area(points: Sequence[tuple[float, float]]) -> float:
+    """The area under the upper hull of points (cost, EM) from (0, 0) to cost 1.
+
+    Any two can be mixed by chance, so what lies on the line between them can be had.
+    """
+    hull: list[tuple[float, float]] = [(0.0, 0.0)]
+    top = 0.0
+    for cost, em in sorted(points):
+        if em <= top:
+            continue
+        top = em
+        while len(hull) > 1 and _below(hull[-2], hull[-1], (cost, em)):
+            hull.pop()
+        hull.append((cost, em))
+    area = 0.0
+    for (x, y), (x2, y2) in pairwise(hull):
+        if x >= 1:
+            break
+        end = min(x2, 1.0)
+        height = y + (y2 - y) * (end - x) / (x2 - x) if x2 > x else y2
+        area += (end - x) * (y + height) / 2
+    last = hull[-1]
+    return area + max(0.0, 1 - last[0]) * last[1]
+
+
+def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
+
+
+def wrong_prices(bed: Bed, folds: Sequence[Fold], prices: Sequence[float]) -> Table:
+    """What a mistaken price list costs: cheap agents priced by a factor of what they take."""
+    columns: list[Column | str] = [Column("price", decimals=2)]
+    columns += [
+        Column(f"cheap ones × {factor:g}", scale=100, decimals=2) for factor in (1.0, *WRONG)
+    ]
+    cells: list[list[Cell]] = []
+    for price in prices:
+        line: list[Cell] = [price]
+        for factor in (1.0, *WRONG):
+            total = 0.0
+            for fold in folds:
+                believed = np.append(fold.units[:-1] * factor, fold.units[-1])
+                asked = fold.cascade.ask(fold.test.said, fold.known[1], believed, price)
+                given = Given(asked.choice, asked.seen)
+                total += float(utility(fold.test, given, price).sum())
+            line.append(total / len(bed))
+        cells.append(line)
+    note = "Utility of looking before asking by the true prices, planned by the mistaken ones."
+    return Table(f"{bed.name}: mistaken prices", columns, cells, [note])
+
+
+def promises(bed: Bed, given: Given) -> Table:
+    """Answering only where it is likely enough: the share answered, and whether the promise holds."""
+    if given.chance is None:
+        return Table(f"{bed.name}: promises", ["promised"], [])
+    em, _, _ = outcome(bed, given)
+    generator = np.random.default_rng(0)
+    columns: list[Column | str] = [
+        Column("errors promised", scale=100, decimals=0),
+        Column("answered", scale=100),
+        Column("errors among them", scale=100, decimals=2),
+        Column("promises kept", scale=100, decimals=0),
+    ]
+    cells: list[list[Cell]] = []
+    clusters = np.unique(bed.clusters)
+    for error in PROMISES:
+        shares, errors, kept = [], [], []
+        for _ in range(100):
+            held = np.isin(bed.clusters, generator.permutation(clusters)[: len(clusters) // 2])
+            least = threshold(given.chance[held], em[held], error)
+            on = ~held & (given.chance >= least)
+            shares.append(on.sum() / (~held).sum())
+            wrong = 1 - em[on].mean() if on.any() else 0.0
+            errors.append(wrong)
+            kept.append(wrong <= error)
+        cells.append([error, float(np.mean(shares)), float(np.mean(errors)), float(np.mean(kept))])
+    gap = ece(given.chance, em.astype(bool))
+    note = (
+        f"{OURS}, at the first price; ECE of its chances {gap:.3f}. Half of the clusters set the "
+        "threshold, the other half is answered; a hundred draws, each promise with probability 0.9."
+    )
+    return Table(f"{bed.name}: promises", columns, cells, [note])

@@ -1,0 +1,67 @@
+"""What decisions cost: by hand, at the edges, and where nothing can be computed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.defer.cost import Pricing, cheapest, one_agent, taken
+from pointsman.errors import ConfigError, InputError
+
+
+def test_costs_by_hand() -> None:
+    pricing = Pricing(("main", "big"), np.array([1.0, 2.0]), np.array([0.0, 0.3]))
+    costs = pricing.costs([[0.0, 0.0], [1.0, 0.5], [0.25, math.nan]])
+    # An agent that gave nothing is wrong.
+    assert costs == pytest.approx(np.array([[0.0, 0.3], [1.0, 1.3], [0.25, 2.3]]))
+    choice = cheapest(costs)
+    assert choice.tolist() == [0, 0, 0]
+    assert taken(costs, choice).tolist() == [0.0, 1.0, 0.25]
+
+
+def test_a_price_is_of_the_dearest_agent() -> None:
+    pricing = Pricing.at(0.2, ["a", "b", "c"], [1.0, 4.0, 2.0])
+    assert pricing.beta == pytest.approx([0.05, 0.2, 0.1])
+    assert pricing.alpha.tolist() == [1, 1, 1]
+    assert Pricing.at(0.2, ["a", "b"], [0.0, 0.0]).beta.tolist() == [0, 0]
+
+
+def test_ties_go_to_the_main_agent() -> None:
+    assert cheapest([[0.5, 0.5, 0.5], [0.5, 0.2, 0.2]]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "said"),
+    [
+        ([1.0, -1.0], [0.0, 0.0], "alpha of big must be 0 or more, not -1.0"),
+        ([1.0, 1.0], [0.0, math.nan], "beta of big must be 0 or more, not nan"),
+        ([1.0, 1.0], [math.inf, 0.0], "beta of main must be 0 or more, not inf"),
+        ([1.0], [0.0, 0.0], "1 values of alpha for 2 agents"),
+    ],
+)
+def test_prices_that_are_none(alpha: list[float], beta: list[float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Pricing(("main", "big"), np.array(alpha), np.array(beta))
+    with pytest.raises(ConfigError, match="a price must be 0 or more"):
+        Pricing.at(-0.1, ["a"], [1.0])
+    with pytest.raises(InputError, match="errors of 1 agents are wanted"):
+        Pricing.at(0.1, ["a"], [1.0]).costs([0.0, 1.0])
+
+
+def test_both_ends_of_a_span_are_one_agents() -> None:
+    start = [[2.0, 0.0, 0.0], [2.0, 1.9, 0.0], [0.0, 0.0, 5.0]]
+    end = [[1.0, 0.0, 0.0], [0.0, 3.0, 0.0], [4.0, 0.0, 0.0]]
+    # Agreed; the second is nearly as good at the start and far better at the end; the surer one.
+    assert one_agent(start, end).tolist() == [0, 1, 2]
+
+
+@given(st.lists(st.floats(-5, 5), min_size=3, max_size=3), st.floats(-5, 5))
+def test_one_agent_for_one_view(scores: list[float], shift: float) -> None:
+    """Where both ends are scored alike, but for what is added to all, it is the best of them."""
+    other = [each + shift for each in scores]
+    chosen = int(one_agent([scores], [other])[0])
+    assert scores[chosen] == pytest.approx(max(scores), abs=1e-6)

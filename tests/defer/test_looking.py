@@ -1,0 +1,296 @@
+"""Verifiers and cascades on agents that are made up, so that what is right is known; and abstaining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pointsman.defer.abstain import NEVER, threshold
+from pointsman.defer.candidates import Said, features, first_of_each, question_kind, said
+from pointsman.defer.cascade import Cascade, stations
+from pointsman.defer.lift import ItemResponse, Lift
+from pointsman.defer.logistic import Logistic
+from pointsman.defer.network import Fit, fit
+from pointsman.defer.verifier import Logit, Verifier, best
+from pointsman.errors import ConfigError, InputError
+from pointsman.evaluate.calibration import ece
+
+UNITS = np.array([0.01, 0.02, 0.05, 1.0])
+GOOD = (0.55, 0.6, 0.65, 0.85)
+
+
+def world(n: int, seed: int) -> tuple[Said, np.ndarray, np.ndarray]:
+    """Four agents, wrong in their own ways and more often on hard questions; n questions, rightness [n, 4]."""
+    rng = np.random.default_rng(seed)
+    hard = rng.normal(size=n)
+    rows, right = [], []
+    for i in range(n):
+        chance = 1 / (1 + np.exp(-(np.log(np.array(GOOD) / (1 - np.array(GOOD))) - hard[i])))
+        good = rng.random(4) < chance
+        # A wrong answer is shared now and then.
+        wrong = rng.integers(0, 5, size=4)
+        rows.append([f"gold {i}" if g else f"tin {w}" for g, w in zip(good, wrong, strict=True)])
+        right.append(good)
+    contexts = [f"here stands gold {i} beside tin" for i in range(n)]
+    before = np.stack([hard + rng.normal(scale=0.7, size=n), rng.normal(size=n)], axis=1)
+    questions = [f"what is {i}" for i in range(n)]
+    return said(questions, contexts, rows), np.array(right, dtype=float), before
+
+
+TRAIN, TEST = world(1_500, seed=0), world(1_500, seed=1)
+EVERYONE = np.ones(4, dtype=bool)
+
+
+# --- what was said ----------------------------------------------------------------------------------
+
+
+def test_who_agrees_with_whom() -> None:
+    found = said(
+        ["Who is it?"],
+        ["It is the Big Cat, not a dog."],
+        [["the Big Cat", "big cat.", "a dog", None, ""]],
+    )
+    assert found.given.tolist() == [[True, True, True, False, False]]
+    assert found.same[0, 0].tolist() == [True, True, False, False, False]
+    assert not found.same[0, 3].any()
+    assert found.overlap[0, 0].tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+    partly = said(["?"], [""], [["big black cat", "big cat"]])
+    assert partly.overlap[0, 0, 1] == pytest.approx(0.8)  # 2 shared of 3 and 2
+    assert not partly.same[0, 0, 1]
+    everyone = np.ones((1, 5), dtype=bool)
+    assert first_of_each(found, everyone).tolist() == [[True, False, True, False, False]]
+    # Where the first was not asked the second stands for the answer.
+    without = np.array([[False, True, True, True, True]])
+    assert first_of_each(found, without).tolist() == [[False, True, True, False, False]]
+    assert features(found, everyone).shape[:2] == (1, 5)
+
+
+def test_what_nobody_was_asked_is_not_seen() -> None:
+    """Features of the asked do not change with what the others would have said."""
+    rows = [["red", "red", "blue"], ["red", "red", "green"]]
+    found = said(["?", "?"], ["red blue", "red blue"], rows)
+    asked = np.array([[True, True, False]] * 2)
+    one, other = features(found, asked)[:, :2]
+    np.testing.assert_array_equal(one, other)
+
+
+def test_kinds_of_questions() -> None:
+    kinds = [
+        question_kind(q) for q in ("How many are there?", "How so?", "Somewho", "In what year?")
+    ]
+    assert kinds == [0, 1, 8, 3]
+    assert question_kind("When was it?") == 3
+
+
+def test_answers_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match="1 questions, 2 contexts and 1 rows"):
+        said(["?"], ["", ""], [["a"]])
+    with pytest.raises(InputError, match="one answer an agent"):
+        said(["?", "?"], ["", ""], [["a"], ["a", "b"]])
+
+
+# --- verifiers --------------------------------------------------------------------------------------
+
+
+def test_a_verifier_beats_the_best_agent_and_knows_how_sure_it_is() -> None:
+    verifier = Verifier.learn(TRAIN[0], TRAIN[1], EVERYONE)
+    chances = verifier(TEST[0])
+    choice, chance = best(chances)
+    got = TEST[1][np.arange(len(choice)), choice]
+    assert got.mean() > TEST[1][:, 3].mean() + 0.01
+    assert ece(chance, got.astype(bool)) < 0.04
+    assert ((chances >= 0) & (chances <= 1)).all()
+    # One answer, one chance.
+    same = TEST[0].same[:, 0, 1]
+    np.testing.assert_array_equal(chances[same, 0], chances[same, 1])
+
+
+def test_who_was_not_asked_has_no_chance() -> None:
+    asked = np.array([True, False, True, False])
+    chances = Verifier.learn(TRAIN[0], TRAIN[1], asked)(TEST[0])
+    assert not chances[:, ~asked].any()
+    assert chances[:, asked].max(axis=1).min() > 0
+
+
+def test_the_conditional_logit_by_hand() -> None:
+    """One feature: of two answers the one that has it is right three times in four."""
+    given = np.tile(np.array([[[1.0], [0.0]]], dtype=np.float32), (4, 1, 1))
+    there = np.ones((4, 2), dtype=bool)
+    right = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    logit = Logit.learn(given, there, right, penalty=0.0)
+    assert logit.shares(given, there)[0].tolist() == pytest.approx([0.75, 0.25], abs=1e-3)
+    nothing = logit.shares(given, np.zeros_like(there))
+    assert not nothing.any()
+    # Where all are right nothing can be told apart.
+    untold = Logit.learn(given, there, np.ones((4, 2), dtype=np.float32))
+    assert not untold.weights.any()
+
+
+def test_nobody_said_anything() -> None:
+    silent = said(["?"] * 3, [""] * 3, [[None, ""]] * 3)
+    with pytest.raises(InputError, match="no agent gave an answer"):
+        Verifier.learn(silent, np.zeros((3, 2)), np.ones(2, dtype=bool))
+
+
+def test_logistic_regression_is_sklearns() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4))
+    y = (rng.random(300) < 1 / (1 + np.exp(-(x @ [1.0, -2.0, 0.0, 0.5] + 0.3)))).astype(float)
+    ours = Logistic.learn(x, y[:, None], penalty=0.01)
+    standard = (x - x.mean(axis=0)) / x.std(axis=0)
+    # sklearn: C · Σ loss + ½ |w|², ours: mean loss + penalty / 2 |w|².
+    theirs = linear.LogisticRegression(C=1 / (0.01 * 300), tol=1e-8, max_iter=1_000).fit(
+        standard, y
+    )
+    np.testing.assert_allclose(ours(x)[:, 0], theirs.predict_proba(standard)[:, 1], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "learn",
+    [
+        lambda given: Logistic.learn(given, np.zeros((len(given), 1))),
+        lambda given: fit(given, 1, lambda out, rows: out.sum(), Fit(epochs=1)),
+    ],
+)
+def test_features_that_are_none(learn: Callable[[np.ndarray], object]) -> None:
+    bad = np.array([[1.0, np.nan]])
+    empty = np.zeros((0, 2))
+    for given, words in ((bad, "not a number"), (empty, "nothing to learn from")):
+        with pytest.raises(InputError, match=words):
+            learn(given)
+
+
+# --- cascades ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Cascade:
+    folds = np.arange(len(TRAIN[0])) % 3
+    return Cascade.learn(TRAIN[0], TRAIN[2], TRAIN[1], folds, stations(UNITS.tolist()))
+
+
+def test_stations() -> None:
+    few = stations([1.0, 2.0, 3.0])
+    assert few.shape == (8, 3)  # all sets of three
+    many = stations([0.2, 3, 4, 5, 8, 12, 25, 160, 200, 2380])
+    sets = {tuple(np.flatnonzero(row)) for row in many}
+    assert () in sets
+    assert tuple(range(10)) in sets
+    assert {(j,) for j in range(10)} <= sets
+    assert tuple(range(7)) in sets  # the eighth takes more than they all
+    assert (*range(7), 9) in sets
+    assert tuple(range(4)) not in sets
+    assert len(sets) == len(many) < 25
+
+
+def test_a_price_decides_how_much_is_asked(cascade: Cascade) -> None:
+    rows = np.arange(len(TEST[0]))
+    costs, got = [], []
+    for price in (0.0, 0.1, 0.3, 3.0):
+        asked = cascade.ask(TEST[0], TEST[2], UNITS, price)
+        assert asked.seen.any(axis=1).all()
+        assert asked.seen[rows, asked.choice].all()  # nobody's answer is given who was not asked
+        costs.append(float(asked.cost(UNITS).mean()))
+        got.append(float(TEST[1][rows, asked.choice].mean()))
+    assert costs == sorted(costs, reverse=True)
+    alone = TEST[1].mean(axis=0)
+    assert got[0] > alone[3]
+    # At a tenth of an answer for the dearest: nearly as good as that one, for a good part of its cost.
+    assert got[1] > alone[3] - 0.02
+    assert costs[1] < 0.75
+    # At every price at least the utility of the best single agent, within chance.
+    for price, cost, share in zip((0.0, 0.1, 0.3, 3.0), costs, got, strict=True):
+        assert share - price * cost > (alone - price * UNITS).max() - 0.012
+
+
+def test_who_may_not_be_asked_is_not(cascade: Cascade) -> None:
+    allowed = np.array([True, True, True, False])
+    asked = cascade.ask(TEST[0], TEST[2], UNITS, 0.0, allowed=allowed)
+    assert not asked.seen[:, 3].any()
+    with pytest.raises(ConfigError, match="nobody may be asked"):
+        cascade.ask(TEST[0], TEST[2], UNITS, 0.0, allowed=np.zeros(4, dtype=bool))
+    with pytest.raises(ConfigError, match="a price must be 0 or more, not -1"):
+        cascade.ask(TEST[0], TEST[2], UNITS, -1)
+
+
+def test_an_answer_does_not_depend_on_what_was_not_asked(cascade: Cascade) -> None:
+    """What the dearest would have said changes nothing where it was not asked."""
+    asked = cascade.ask(TEST[0], TEST[2], UNITS, 0.3)
+    without = ~asked.seen[:, 3]
+    assert without.any()
+    other, _, _ = world(1_500, seed=5)
+    same = TEST[0].same.copy()
+    overlap, shape, given = TEST[0].overlap.copy(), TEST[0].shape.copy(), TEST[0].given.copy()
+    same[:, 3, :], same[:, :, 3], overlap[:, 3, :], overlap[:, :, 3] = False, False, 0, 0
+    same[:, 3, 3] = True
+    shape[:, 3] = other.shape[:, 3]
+    changed = cascade.ask(Said(given, same, overlap, shape, TEST[0].asked), TEST[2], UNITS, 0.3)
+    np.testing.assert_array_equal(changed.seen[without], asked.seen[without])
+    np.testing.assert_array_equal(changed.choice[without], asked.choice[without])
+
+
+def test_without_evidence_the_best_agent_answers_alone() -> None:
+    """Agents that are right at random, and never disagree otherwise: nothing can be gained."""
+    rng = np.random.default_rng(0)
+    rows = [["a b c"] * 4 for _ in range(400)]
+    right = np.repeat((rng.random((400, 1)) < 0.7).astype(float), 4, axis=1)
+    given = said(["?"] * 400, [""] * 400, rows)
+    before = rng.normal(size=(400, 3))
+    made = Cascade.learn(given, before, right, np.arange(400) % 3, stations(UNITS.tolist()))
+    asked = made.ask(given, before, UNITS, 0.2)
+    assert asked.seen.sum(axis=1).tolist() == [1] * 400
+    assert asked.seen[:, 0].all()  # the cheapest of equally good ones
+
+
+# --- evidence, promises -----------------------------------------------------------------------------
+
+
+def test_the_lift_leaves_the_best_agent_only_with_evidence() -> None:
+    said_, right, before = TRAIN
+    lift = Lift.learn(before, right, np.arange(len(said_)), resamples=6)
+    assert (lift.allocate(before, np.zeros(4)) == 3).all()
+    # At a price the easy questions go to a cheap one.
+    choice = lift.allocate(TEST[2], 0.2 * UNITS)
+    cheap = choice != 3
+    assert 0.1 < cheap.mean() < 0.9
+    assert TEST[2][cheap, 0].mean() < TEST[2][~cheap, 0].mean()
+    noise = np.random.default_rng(0).normal(size=before.shape)
+    blind = Lift.learn(noise, right, np.arange(len(said_)), resamples=6)
+    assert len(set(blind.allocate(noise, 0.2 * UNITS).tolist())) == 1
+
+
+def test_item_response_keeps_the_agents_order() -> None:
+    model = ItemResponse.learn(TRAIN[2], TRAIN[1])
+    chances = model(TEST[2])
+    assert (np.diff(chances.mean(axis=0)) > 0).all()
+    assert chances.mean(axis=0) == pytest.approx(TEST[1].mean(axis=0), abs=0.04)
+
+
+def test_a_threshold_by_hand() -> None:
+    chances = np.linspace(1, 0, 1_000)
+    right = chances > 0.5  # all errors lie below one half
+    found = threshold(chances, right, error=0.1)
+    answered = chances >= found
+    assert (
+        0.5 < answered.mean() < 0.56
+    )  # a tenth of the answered may be wrong, less what chance asks for
+    assert threshold(chances, np.zeros(1_000), error=0.1) == NEVER
+    assert threshold(chances, np.ones(1_000), error=0.1) == 0.0
+    assert threshold([0.9, 0.8], [1, 1], error=0.1) == NEVER  # two right answers promise nothing
+    with pytest.raises(ConfigError, match="error lies between 0 and 1"):
+        threshold(chances, right, error=1.0)
+    with pytest.raises(InputError, match="2 chances and 1 outcomes"):
+        threshold([0.5, 0.4], [1], error=0.1)
+
+
+def test_promises_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    kept = []
+    for _ in range(60):
+        chances = rng.random(600)
+        least = threshold(chances, rng.random(600) < chances, error=0.2, delta=0.1)
+        kept.append((1 - min(least, 1.0)) / 2 <= 0.2)  # what is wrong above a threshold, uniformly
+    assert np.mean(kept) >= 0.85
