@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from pointsman import pipeline as module
 from pointsman.backbone.encoder import Backbone
 from pointsman.deadline import Deadline
+from pointsman.defer.look_first import LookFirst
 from pointsman.defer.plain import FirstAgent
 from pointsman.errors import (
     ConfigError,
@@ -623,11 +624,16 @@ class Fixed:
         self.prices: list[float] = []
 
     def allocate(
-        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]], price: float
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        price: float,
+        seen: Sequence[Mapping[int, Answer]] | None = None,
     ) -> Allocation:
         self.prices.append(price)
         costs = np.tile(np.arange(1, 1 + len(self._agents), dtype=np.float32), (len(questions), 1))
-        return Allocation(self._agents, np.asarray(self._choice, dtype=np.int64), costs)
+        choice = self._choice if seen is None else [next(iter(each)) for each in seen]
+        return Allocation(self._agents, np.asarray(choice, dtype=np.int64), costs)
 
 
 def test_each_agent_gets_its_own_questions(build: Callable[..., Pipeline]) -> None:
@@ -642,7 +648,7 @@ def test_each_agent_gets_its_own_questions(build: Callable[..., Pipeline]) -> No
     assert large.asked == [QUESTIONS[0], QUESTIONS[3]]
     assert (small.calls, large.calls) == (1, 1)
     assert len(small.contexts[0]) == 5
-    assert allocator.prices == [0.25]
+    assert allocator.prices == [0.25, 0.25]  # before anybody was asked, and after
     defer = [answer.trace.steps[4] for answer in answers]
     assert [step.choice for step in defer[:3]] == [("large",), (), ("small",)]
     assert (defer[0].options, defer[0].scores) == (("small", "large"), (1.0, 2.0))
@@ -785,3 +791,90 @@ def test_an_empty_index_has_no_answers(
 def test_fewer_candidates_than_passages_to_read(build: Callable[..., Pipeline]) -> None:
     answer = build(settings=PipelineSettings(candidates=2)).ask("Which bridge?")
     assert [len(step.choice) for step in answer.trace.steps[1:4]] == [2, 2, 2]
+
+
+# --- looking, and asking again ----------------------------------------------------------------------
+
+
+class Saying:
+    """An agent that answers the same each time, or fails, and counts its questions."""
+
+    def __init__(self, name: str, confidence: float, failure: str = "", usd: float = 0.0) -> None:
+        self.name = name
+        self._confidence = confidence
+        self._failure = failure
+        self._usd = usd
+        self.asked: list[str] = []
+
+    def answer(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]], deadline: Any = None
+    ) -> list[Answer]:
+        self.asked += questions
+        text = "" if self._failure else self.name
+        given = Answer("", text, self._confidence, agent=self.name, failure=self._failure)
+        return [replace(given, question=q, cost=Cost(usd=self._usd)) for q in questions]
+
+    def estimate(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+    ) -> list[Cost]:
+        return [Cost(usd=self._usd)] * len(questions)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "price", "asked"),
+    [
+        (0.9, 0.0, False),  # surer than the other is good
+        (0.7, 0.0, True),
+        (0.7, 0.2, False),  # 0.8 less 0.2
+        (0.5, 0.2, True),
+        (0.0, 1.0, False),
+    ],
+)
+def test_another_is_asked_where_that_is_worth_it(
+    build: Callable[..., Pipeline], confidence: float, price: float, asked: bool
+) -> None:
+    small, large = Saying("small", confidence), Saying("large", 0.8, usd=0.5)
+    looking = build(
+        agents=[small, large],
+        allocator=LookFirst(["small", "large"], [0.0, 0.8], [0.0, 3.0]),
+        settings=PipelineSettings(price=price),
+    )
+    answer = looking.ask("Which bridge?")
+    assert answer.text == ("large" if asked else "small")
+    assert len(large.asked) == asked
+    assert answer.cost.usd == (0.5 if asked else 0.0)
+    defer = answer.trace.steps[4]
+    assert defer.choice == (("small", "large") if asked else ("small",))
+    assert defer.scores[0] == pytest.approx(1 - confidence)
+
+
+def test_what_an_agent_does_not_answer_another_does(build: Callable[..., Pipeline]) -> None:
+    down, up = Saying("down", 0.0, "down cannot be reached", usd=0.1), Saying("up", 0.6, usd=0.2)
+    answer = build(agents=[down, up]).ask("Which bridge?")
+    assert (answer.text, answer.failure) == ("up", "")
+    assert answer.cost.usd == pytest.approx(0.3)  # what was paid in vain was paid
+    defer = answer.trace.steps[4]
+    assert defer.choice == ("down", "up")
+    assert defer.note == "expected costs; down cannot be reached"
+
+
+def test_where_all_fail_the_last_failure_is_told(build: Callable[..., Pipeline]) -> None:
+    one, two = Saying("one", 0.0, "one is down"), Saying("two", 0.0, "two is down")
+    answer = build(agents=[one, two]).ask("Which bridge?")
+    assert (answer.text, answer.failure) == ("", "two is down")
+    assert len(one.asked) == len(two.asked) == 1
+    assert answer.trace.steps[4].note == "expected costs; one is down"
+
+
+def test_after_a_failure_the_next_best_by_the_same_decision(build: Callable[..., Pipeline]) -> None:
+    names = ["reader", "dear", "cheap"]
+    reader, dear = Saying("reader", 0.2), Saying("dear", 0.0, "dear is down", usd=1.0)
+    cheap = Saying("cheap", 0.7)
+    looking = build(
+        agents=[reader, dear, cheap],
+        allocator=LookFirst(names, [0.0, 0.9, 0.7], [0.0, 1.0, 0.1]),
+        settings=PipelineSettings(price=0.05),
+    )
+    answer = looking.ask("Which bridge?")
+    assert answer.text == "cheap"
+    assert answer.trace.steps[4].choice == ("reader", "dear", "cheap")

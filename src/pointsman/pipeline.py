@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +27,17 @@ from pointsman.retriever import MODES as MODES
 from pointsman.retriever import Mode as Mode
 from pointsman.retriever import Retriever, check_mode, check_question
 from pointsman.trace import Cost, Step, Trace, shorten
-from pointsman.types import Answer, FloatArray, Graded, Hit, Passage, Routing, Selection, Where
+from pointsman.types import (
+    Allocation,
+    Answer,
+    FloatArray,
+    Graded,
+    Hit,
+    Passage,
+    Routing,
+    Selection,
+    Where,
+)
 
 # So many questions share one encode, one search and one read; more are taken in turns, so that
 # memory does not grow with their number.
@@ -166,24 +176,19 @@ class Pipeline:
             for each, chosen in zip(graded, selected, strict=True)
         ]
         clock.lap("selecting")
-        allocation = self.allocator.allocate(questions, contexts, self.settings.price)
-        names = tuple(agent.name for agent in self.agents)
-        if allocation.agents != names:
-            raise ConfigError(
-                f"the allocator chooses among {_listed(allocation.agents)}, but the agents are "
-                f"{_listed(names)}; give it the same ones in the same order"
-            )
+        allocation = self._allocated(questions, contexts, None)
         clock.lap("allocating")
         # Where nothing is relevant there is nothing to answer from, whatever that would have cost.
         choice = [
             -1 if each.nothing_left else chosen
             for each, chosen in zip(graded, allocation.choice.tolist(), strict=True)
         ]
-        answers = self._answer(questions, contexts, choice, deadline)
+        deferred = self._deferred(questions, contexts, choice, allocation.expected_cost, deadline)
         clock.lap("reading")
 
         traced = []
-        for i, answer in enumerate(answers):
+        for i, each in enumerate(deferred):
+            answer = each.answer
             ids = tuple(hit.passage.id for hit in hits[i])
             steps = (
                 _route_step(routing, i, clock.seconds[0]),
@@ -200,10 +205,10 @@ class Pipeline:
                 Step(
                     "defer",
                     allocation.agents,
-                    tuple(float(cost) for cost in allocation.expected_cost[i]),
-                    (allocation.agents[choice[i]],) if choice[i] >= 0 else (),
+                    tuple(float(cost) for cost in each.expected_cost),
+                    tuple(allocation.agents[j] for j in each.seen),
                     clock.seconds[4],
-                    note="expected costs",
+                    note="; ".join(("expected costs", *each.failures)),
                 ),
                 _read_step(
                     answer, NOTHING_RELEVANT if graded[i].nothing_left else "", clock.seconds[5]
@@ -237,27 +242,102 @@ class Pipeline:
             graded.gflops,
         )
 
-    def _answer(
+    def _allocated(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        seen: Sequence[Mapping[int, Answer]] | None,
+    ) -> Allocation:
+        price = self.settings.price
+        # At first there is nothing to be seen, and an allocator that never looks need not know of it.
+        allocation = (
+            self.allocator.allocate(questions, contexts, price)
+            if seen is None
+            else self.allocator.allocate(questions, contexts, price, seen)
+        )
+        names = tuple(agent.name for agent in self.agents)
+        if allocation.agents != names:
+            raise ConfigError(
+                f"the allocator chooses among {_listed(allocation.agents)}, but the agents are "
+                f"{_listed(names)}; give it the same ones in the same order"
+            )
+        return allocation
+
+    def _deferred(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        first: Sequence[int],
+        expected_cost: FloatArray,
+        deadline: Deadline | None,
+    ) -> list[_Deferred]:
+        """Ask whom the allocator says, show it what was said, and so on until it asks nobody new."""
+        choice, costs = list(first), list(expected_cost)
+        seen: list[dict[int, Answer]] = [{} for _ in questions]
+        open_ = [i for i, chosen in enumerate(choice) if chosen >= 0]
+        while open_:
+            self._ask(questions, contexts, choice, open_, seen, deadline)
+            if len(self.agents) == 1:
+                break
+            allocation = self._allocated(
+                [questions[i] for i in open_],
+                [contexts[i] for i in open_],
+                [seen[i] for i in open_],
+            )
+            for i, chosen, row in zip(
+                open_, allocation.choice.tolist(), allocation.expected_cost, strict=True
+            ):
+                choice[i], costs[i] = chosen, row
+            open_ = [i for i in open_ if choice[i] >= 0 and choice[i] not in seen[i]]
+        return [_Deferred.of(*each) for each in zip(questions, choice, seen, costs, strict=True)]
+
+    def _ask(
         self,
         questions: Sequence[str],
         contexts: Sequence[Sequence[Passage]],
         choice: Sequence[int],
+        rows: Sequence[int],
+        seen: Sequence[dict[int, Answer]],
         deadline: Deadline | None,
-    ) -> list[Answer]:
-        """Each agent answers its own questions in one call; -1 abstains."""
-        answers = [
-            Answer(question=question, text="", confidence=0.0, abstained=True)
-            for question in questions
-        ]
+    ) -> None:
+        """Each agent answers its own questions of these rows in one call."""
         for j, agent in enumerate(self.agents):
-            mine = [i for i, chosen in enumerate(choice) if chosen == j]
+            mine = [i for i in rows if choice[i] == j]
             if mine:
                 given = agent.answer(
                     [questions[i] for i in mine], [contexts[i] for i in mine], deadline
                 )
                 for i, answer in zip(mine, given, strict=True):
-                    answers[i] = answer
-        return answers
+                    seen[i][j] = answer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Deferred:
+    """What came of asking: the answer, with all that was paid for it; what each agent asked said, in
+    that order; and how the choice looked last.
+    """
+
+    answer: Answer
+    seen: Mapping[int, Answer]
+    expected_cost: FloatArray
+
+    @classmethod
+    def of(
+        cls, question: str, choice: int, seen: Mapping[int, Answer], expected_cost: FloatArray
+    ) -> _Deferred:
+        nothing = Answer(question=question, text="", confidence=0.0, abstained=True)
+        answer = seen.get(choice, nothing)
+        spent = sum((each.cost for each in seen.values()), Cost())
+        return cls(replace(answer, cost=spent), seen, expected_cost)
+
+    @property
+    def failures(self) -> list[str]:
+        """Why agents failed whose answer is not the one that is given."""
+        return [
+            each.failure
+            for each in self.seen.values()
+            if each.failure and each.failure != self.answer.failure
+        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

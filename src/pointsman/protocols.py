@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from pointsman.deadline import Deadline
@@ -193,4 +193,9 @@ class Allocator(Protocol):
         questions: Sequence[str],
         contexts: Sequence[Sequence[Passage]],
         price: float,
-    ) -> Allocation: ...
+        seen: Sequence[Mapping[int, Answer]] | None = None,
+    ) -> Allocation:
+        """Whom to ask, by number. `seen` holds what the agents asked so far said of each question, failures
+        too: an agent that is chosen again gives that answer, -1 gives none.
+        """
+        ...

@@ -105,6 +105,28 @@ class RouteSettings(_Section):
     whitening: float | None = Field(None, ge=0, le=1)
 
 
+class AgentSettings(_Section):
+    """A chat endpoint that may answer too: any server of OpenAI's chat completions, far away or local.
+
+    `url` is the part before /chat/completions; `key` names the variable of the environment that holds
+    the key. Dollars are for a million tokens. `right` is how often it is right where it is asked, until
+    something better is known. An `extractive` agent's answers count where they stand in a passage.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    url: str
+    model: str
+    key: str = ""
+    dollars_in: float = Field(0.0, ge=0)
+    dollars_out: float = Field(0.0, ge=0)
+    right: float = Field(0.75, ge=0, le=1)
+    concurrency: int = Field(8, ge=1, le=1_000)
+    timeout: float = Field(30.0, gt=0)
+    retries: int = Field(3, ge=0, le=100)
+    max_tokens: int = Field(64, ge=1)
+    extractive: bool = True
+
+
 class Settings(_Section):
     """Everything that a workspace can be told; see the sections."""
 
@@ -120,6 +142,14 @@ class Settings(_Section):
     grade: GradeSettings = GradeSettings()
     select: SelectSettings = SelectSettings()
     read: ReadSettings = ReadSettings()
+    agents: list[AgentSettings] = []
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> Self:
+        names = ["reader", *(agent.name for agent in self.agents)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two agents are called {min(twice)!r}; the local one is 'reader'")
+        return self
 
 
 def read_settings(

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.backbone.weights import Weights
     from pointsman.pipeline import Pipeline
-    from pointsman.protocols import Grader, QueryFit, Router, Selector
+    from pointsman.protocols import Agent, Allocator, Grader, QueryFit, Router, Selector
+    from pointsman.read.chat import ChatAgent
     from pointsman.read.reader import SpanReader
     from pointsman.retrieve.lance import LanceIndex
     from pointsman.retriever import Retriever
@@ -48,6 +49,8 @@ SPECIALISTS = "specialists"
 SHIPPED = Path(__file__).parent / SPECIALISTS
 SHIPPED_EXPERTS = SHIPPED / "experts"
 DEFAULT_READER, DEFAULT_GRADER, DEFAULT_SELECTOR = "reader", "grader", "selector"
+READER = "reader"
+"""What the local agent is called, whichever reader it is."""
 UNGRADED = UNSELECTED = "none"
 PRETRAINED = "hf:"
 
@@ -348,28 +351,68 @@ class Workspace:
         )
 
     @cached_property
-    def pipeline(self) -> Pipeline:
-        """The six stages, with the plain choice where nothing is learned yet."""
-        from pointsman.defer.plain import FirstAgent
-        from pointsman.pipeline import Pipeline, PipelineSettings
+    def agents(self) -> list[Agent]:
+        """Who may answer: the local reader, then the chat endpoints of the settings."""
         from pointsman.read.agent import ReaderAgent
         from pointsman.read.joined import as_read
 
-        settings, retriever = self.settings, self.retriever
+        read = self.settings.read
         reader = ReaderAgent(
             as_read(self.reader),
-            n_best=settings.read.n_best,
-            min_confidence=settings.read.min_confidence,
+            name=READER,
+            n_best=read.n_best,
+            min_confidence=read.min_confidence,
             gflops_per_token=self.backbone.shape.forward_gflops(1, 256) / 256,
         )
+        return [reader, *self.chat_agents]
+
+    @cached_property
+    def chat_agents(self) -> list[ChatAgent]:
+        """The chat endpoints of the settings, for which nothing is loaded. Raises ConfigError."""
+        from pointsman.read.chat import ChatAgent, ChatSettings
+
+        made = []
+        for agent in self.settings.agents:
+            given = agent.model_dump()
+            made.append(ChatAgent(ChatSettings(confidence=given.pop("right"), **given)))
+        return made
+
+    @cached_property
+    def allocator(self) -> Allocator:
+        """The reader alone, or the reader first and the others where it is not sure enough."""
+        from pointsman.defer.look_first import LookFirst
+        from pointsman.defer.plain import FirstAgent
+
+        chats = self.chat_agents
+        if not chats:
+            return FirstAgent([READER])
+        right = [0.0, *(agent.settings.confidence for agent in chats)]
+        return LookFirst(
+            [READER, *(agent.name for agent in chats)], right, [0.0, *self.chat_prices]
+        )
+
+    @property
+    def chat_prices(self) -> list[float]:
+        """Dollars for one question of a usual length from each chat endpoint; 1 each where all are free."""
+        usual = "x" * self.settings.passages.size
+        context = [Passage("", usual)] * self.settings.read.passages
+        found = [agent.estimate(["x" * 60], [context])[0].usd for agent in self.chat_agents]
+        return found if any(found) else [1.0] * len(found)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The six stages, with the plain choice where nothing is learned yet."""
+        from pointsman.pipeline import Pipeline, PipelineSettings
+
+        settings, retriever = self.settings, self.retriever
         return Pipeline(
             retriever.encoder,
             retriever.index,
             router=retriever.router,
             grader=self.grader,
             selector=self.selector,
-            allocator=FirstAgent([reader.name]),
-            agents=[reader],
+            allocator=self.allocator,
+            agents=self.agents,
             query_fit=retriever.query_fit,
             settings=PipelineSettings(
                 mode=retriever.mode,

@@ -76,7 +76,7 @@ def way(trace: Trace) -> str:
             case "select":
                 parts.append(f"select {len(step.choice)}")
             case "defer":
-                parts.append(step.choice[0] if step.choice else "abstain")
+                parts.append(", ".join(step.choice) or "abstain")
     gflops = f"{trace.cost.gflops:.1f} GFLOPs"
     return f"{' → '.join(parts)} · {duration(trace.seconds)} · {gflops}"
 

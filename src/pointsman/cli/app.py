@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from pointsman import __version__
 from pointsman.cli import (
+    agents,
     ask,
     demo,
     doctor,
@@ -91,6 +92,7 @@ app.add_typer(label.app, name="label")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(reproduce.app, name="reproduce")
 app.add_typer(experts.app, name="experts")
+app.add_typer(agents.app, name="agents")
 app.add_typer(specialists.app, name="specialists")
 app.command(epilog=info.EXAMPLES)(info.info)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

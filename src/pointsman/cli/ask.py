@@ -92,6 +92,15 @@ def ask(
             show_default=False,
         ),
     ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            min=0,
+            help="Right answers given up for one of the dearest agent.",
+            show_default=False,
+        ),
+    ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show what every stage chose from.")
     ] = False,
@@ -115,6 +124,7 @@ def ask(
         "grade.grader": grader,
         "grade.min_relevance": min_relevance,
         "select.selector": selector,
+        "price": price,
         "read.passages": passages,
         "read.min_confidence": min_confidence,
     }

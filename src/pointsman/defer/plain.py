@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pointsman.errors import ConfigError
-from pointsman.types import Allocation, Passage
+from pointsman.types import Allocation, Answer, Passage
 
 
 class FirstAgent:
@@ -19,12 +19,20 @@ class FirstAgent:
         self._agents = tuple(agents)
 
     def allocate(
-        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]], price: float
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        price: float,
+        seen: Sequence[Mapping[int, Answer]] | None = None,
     ) -> Allocation:
-        """Agent 0 for every question; nothing is known of the others' costs."""
-        n = len(questions)
+        """Agent 0 for every question, and the next one where it failed; nothing is known of their costs."""
+        choice = np.zeros(len(questions), dtype=np.int64)
+        last = len(self._agents) - 1
+        for i, answers in enumerate(seen or ()):
+            tried = (j for j in range(last + 1) if j not in answers or not answers[j].failure)
+            choice[i] = next(tried, last)
         return Allocation(
             agents=self._agents,
-            choice=np.zeros(n, dtype=np.int64),
-            expected_cost=np.zeros((n, len(self._agents)), dtype=np.float32),
+            choice=choice,
+            expected_cost=np.zeros((len(questions), len(self._agents)), dtype=np.float32),
         )

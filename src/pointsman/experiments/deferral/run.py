@@ -30,7 +30,7 @@ from pointsman.experiments.deferral.rows import (
 )
 from pointsman.experiments.report import Report, Show, named, silent
 
-PRICES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+PRICES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Correct answers given up for one unit of cost, the dearest agent costing one."""
 
 WRONG = (0.1, 0.5, 2.0, 10.0)

@@ -1,0 +1,164 @@
+"""`pointsman agents`: who may answer in a workspace, what each takes, and whether each is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from pointsman.cli.options import Json, Space
+from pointsman.cli.output import Output
+from pointsman.errors import ConfigError, PointsmanError
+
+if TYPE_CHECKING:
+    from pointsman.types import Answer
+
+EXAMPLES = """
+Examples:
+  pointsman agents list my-space
+  pointsman agents price my-space --price 0.1
+  pointsman agents test my-space
+
+An agent is some lines under `agents:` in my-space/pointsman.yaml:
+
+  agents:
+    - name: big
+      url: https://api.example.com/v1
+      model: a-model
+      key: EXAMPLE_API_KEY      # the variable that holds the key, not the key
+      dollars_in: 0.15          # for a million tokens
+      dollars_out: 0.6
+"""
+
+QUESTION = "What colour is the boat?"
+PASSAGE = "The boat on the lake is red."
+
+app = typer.Typer(help="List, price and test agents.", epilog=EXAMPLES, rich_markup_mode="rich")
+
+Price = Annotated[
+    float | None,
+    typer.Option(
+        "--price", metavar="X", min=0, help="By default the workspace's.", show_default=False
+    ),
+]
+
+
+@app.callback()
+def agents() -> None:
+    """Agents: the local reader, and chat endpoints that answer where it is not sure enough."""
+
+
+@app.command(name="list", epilog=EXAMPLES)
+def list_(space: Space, json: Json = False) -> None:
+    """List a workspace's agents.
+
+    Where each is, which model it asks for, where its key comes from and whether that is set.
+    """
+    from pointsman.workspace import READER, Workspace
+
+    output = Output(json)
+    with Workspace.open(space) as workspace:
+        rows: list[dict[str, Any]] = [
+            {"name": READER, "where": "here", "model": workspace.settings.read.reader, "key": ""}
+        ]
+        for agent in workspace.chat_agents:
+            given = agent.settings
+            key = given.key and f"{given.key}{'' if os.environ.get(given.key) else ', not set'}"
+            rows.append({"name": given.name, "where": given.url, "model": given.model, "key": key})
+    output.show(_table(rows))
+    output.document(rows)
+
+
+@app.command(epilog=EXAMPLES)
+def price(space: Space, price: Price = None, json: Json = False) -> None:
+    """What each agent takes, and when it is asked at a price.
+
+    The price is how many right answers one gives up for one answer of the
+    dearest agent; at 0 only being right counts.
+    """
+    from pointsman.defer.cost import Pricing
+    from pointsman.workspace import READER, Workspace
+
+    output = Output(json)
+    with Workspace.open(space, overrides={"price": price}) as workspace:
+        chats, asked = workspace.chat_agents, workspace.settings.price
+        names = [READER, *(agent.name for agent in chats)]
+        units = [0.0, *workspace.chat_prices]
+        dollars = bool(chats) and any(
+            agent.settings.dollars_in or agent.settings.dollars_out for agent in chats
+        )
+    beta = Pricing.at(asked, names, units).beta.tolist()
+    rows = [{"name": READER, "dollars for 1,000": 0.0, "cost": 0.0, "asked": "always, first"}]
+    for agent, unit, cost in zip(chats, units[1:], beta[1:], strict=True):
+        least = agent.settings.confidence - cost
+        when = f"where the reader is less sure than {least:.0%}" if least > 0 else "never"
+        rows.append(
+            {
+                "name": agent.name,
+                "dollars for 1,000": round(1_000 * unit, 6) if dollars else 0.0,
+                "cost": round(cost, 6),
+                "asked": when,
+            }
+        )
+    output.show(
+        f"At price {asked:g}, for {workspace.settings.read.passages} passages of usual length:"
+    )
+    output.show(_table(rows))
+    output.document({"price": asked, "agents": rows})
+
+
+@app.command(name="test", epilog=EXAMPLES)
+def check(space: Space, json: Json = False) -> None:
+    """Ask every agent one question of ours, from one passage of ours.
+
+    What it answers, how long that took, and what is wrong where it does not.
+    """
+    from pointsman.types import Passage
+    from pointsman.workspace import Workspace
+
+    output = Output(json)
+    rows, failed = [], 0
+    with Workspace.open(space) as workspace:
+        for agent in workspace.agents:
+            with output.working(f"asking {agent.name}"):
+                try:
+                    answer = agent.answer([QUESTION], [[Passage("boat", PASSAGE)]])[0]
+                except PointsmanError as error:
+                    if isinstance(error, ConfigError):
+                        rows.append(
+                            {"name": agent.name, "answer": "", "seconds": 0.0, "wrong": str(error)}
+                        )
+                        failed = failed or error.exit_code
+                        continue
+                    raise
+            rows.append(_tested(agent.name, answer))
+            failed = failed or (1 if answer.failure else 0)
+    output.show(f"{QUESTION} {PASSAGE}")
+    output.show(_table(rows))
+    output.document(rows)
+    if failed:
+        raise typer.Exit(failed)
+
+
+def _tested(name: str, answer: Answer) -> dict[str, Any]:
+    wrong = answer.failure or ("no answer" if not answer.text else "")
+    return {
+        "name": name,
+        "answer": answer.text,
+        "seconds": round(answer.cost.seconds, 3),
+        "wrong": wrong,
+    }
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(
+            *(f"{value:g}" if isinstance(value, float) else str(value) for value in row.values())
+        )
+    return table

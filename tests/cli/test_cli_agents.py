@@ -1,0 +1,134 @@
+"""agents list, price and test, and ask with a chat endpoint: a real server on a real socket."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import invoke
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.read.reader import SpanReader
+from pointsman.types import Passage
+from pointsman.workspace import DEFAULT_READER, SHIPPED, Workspace
+
+KEY = "sk-very-secret"
+
+
+class _Reader(BaseHTTPRequestHandler):
+    """A chat endpoint behind which a trained reader stands, so that its answers, and errors, are real."""
+
+    reader: SpanReader
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        shown, _, question = body["messages"][1]["content"].rpartition("\n\nQuestion: ")
+        passages = [Passage(text, text.partition("] ")[2]) for text in shown.split("\n\n[")]
+        spans = self.reader.read([question], [passages])[0].spans
+        text = spans[0].text if spans else "NONE"
+        reply = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    reader = SpanReader.load(Backbone.load(), SHIPPED / DEFAULT_READER)
+    handler = type("_Handler", (_Reader,), {"reader": reader})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def space(tmp_path: Path, url: str) -> Path:
+    made = tmp_path / "space"
+    Workspace.create(made)
+    _append(made, f"- {{name: far, url: '{url}', model: m, dollars_in: 1.0, right: 0.99}}")
+    return made
+
+
+def _append(space: Path, line: str) -> None:
+    file = space / "pointsman.yaml"
+    text = file.read_text("utf-8").replace("agents: []", "agents:")
+    file.write_text(f"{text.rstrip()}\n{line}\n", "utf-8")
+
+
+def test_list(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET_KEY", KEY)
+    monkeypatch.delenv("UNSET_KEY", raising=False)
+    _append(space, "- {name: a, url: 'http://x', model: m, key: SET_KEY}")
+    _append(space, "- {name: b, url: 'http://x', model: m, key: UNSET_KEY}")
+    result = invoke("agents", "list", space)
+    assert result.exit_code == 0, result.stderr
+    assert KEY not in result.stdout
+    rows = json.loads(invoke("agents", "list", space, "--json").stdout)
+    assert [row["name"] for row in rows] == ["reader", "far", "a", "b"]
+    assert [row["key"] for row in rows] == ["", "", "SET_KEY", "UNSET_KEY, not set"]
+
+
+def test_price(space: Path) -> None:
+    found = json.loads(invoke("agents", "price", space, "--price", "0.2", "--json").stdout)
+    assert found["price"] == 0.2
+    reader, far = found["agents"]
+    assert (reader["asked"], reader["cost"]) == ("always, first", 0)
+    assert far["cost"] == 0.2  # the dearest costs the price
+    assert far["asked"] == "where the reader is less sure than 79%"
+    assert far["dollars for 1,000"] > 0
+    assert "never" in invoke("agents", "price", space, "--price", "2").stdout
+
+
+def test_test(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = invoke("agents", "test", space, "--json")
+    assert found.exit_code == 0, found.stderr
+    reader, far = json.loads(found.stdout)
+    assert (reader["answer"], far["answer"]) == ("red", "red")
+    monkeypatch.delenv("UNSET_KEY", raising=False)
+    _append(space, "- {name: b, url: 'http://x', model: m, key: UNSET_KEY}")
+    _append(space, "- {name: gone, url: 'http://127.0.0.1:9/v1', model: m, retries: 0}")
+    failed = invoke("agents", "test", space, "--json")
+    assert failed.exit_code == 4
+    rows = json.loads(failed.stdout)
+    assert rows[2]["wrong"].startswith("b needs a key: set UNSET_KEY")
+    assert rows[3]["wrong"].startswith("gone cannot be reached")
+
+
+def test_ask(space: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "boat.md").write_text("The boat on the lake is red. Nobody knows why.", "utf-8")
+    assert invoke("index", space, notes).exit_code == 0
+    question = "Who sold the house on the hill?"
+    free = json.loads(invoke("ask", space, question, "--price", "0", "--json").stdout)
+    assert free["trace"]["steps"][4]["choice"] == ["reader", "far"]
+    dear = json.loads(invoke("ask", space, question, "--price", "3", "--json").stdout)
+    assert dear["trace"]["steps"][4]["choice"] == ["reader"]
+    assert invoke("ask", space, question, "--price", "-1").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("- {name: reader, url: 'http://x', model: m}", "two agents are called 'reader'"),
+        ("- {name: a, model: m}", "agents.1.url"),
+        ("- {name: a, url: 'http://x', model: m, dollars_in: -1}", "agents.1.dollars_in"),
+        ("- {name: a, url: 'x', model: m}", "a: the url must begin with http"),
+    ],
+)
+def test_agents_that_cannot_be(space: Path, line: str, said: str) -> None:
+    _append(space, line)
+    result = invoke("agents", "list", space)
+    assert result.exit_code == 4
+    assert said in result.stderr

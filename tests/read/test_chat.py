@@ -1,0 +1,277 @@
+"""A chat endpoint over a real socket: right, slow, wrong, throttled, down, and talking nonsense."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError, DeadlineError
+from pointsman.protocols import Agent
+from pointsman.read.chat import ChatAgent, ChatSettings
+from pointsman.read.located import locate
+from pointsman.types import Answer, Passage
+
+BOAT = [Passage("lake", "The boat on the lake is Red, like the barn.", "Lake")]
+KEY = "sk-very-secret"
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers as it is told: a reply, a status, seconds to wait, in turn and then the last one again."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.script: list[dict[str, Any]] = [{"text": "Red"}]
+        self.requests: list[dict[str, Any]] = []
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that gave up is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        server = self.server
+        with server.lock:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = {"path": self.path, "key": self.headers.get("Authorization"), **body}
+            server.requests.append(asked)
+            told = server.script.pop(0) if len(server.script) > 1 else server.script[0]
+            server.at_once += 1
+            server.most_at_once = max(server.at_once, server.most_at_once)
+        time.sleep(told.get("wait", 0))
+        with server.lock:
+            server.at_once -= 1
+        reply = told.get("raw")
+        if reply is None:
+            message = {"message": {"role": "assistant", "content": told.get("text", "")}}
+            usage = {"prompt_tokens": 1_000, "completion_tokens": 10}
+            reply = json.dumps({"choices": [message], "usage": usage})
+        self.send_response(told.get("status", 200))
+        for name, value in told.get("headers", {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.encode()) + told.get("missing", 0)))
+        self.end_headers()
+        if drip := told.get("drip"):
+            for byte in reply.encode():
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(drip)
+        else:
+            self.wfile.write(reply.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: the tests look at requests."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def agent(endpoint: Endpoint, **more: Any) -> ChatAgent:
+    given: dict[str, Any] = {"timeout": 5.0, "retries": 2, **more}
+    return ChatAgent(ChatSettings("big", endpoint.url, "a-model", **given), first_wait=0.01)
+
+
+def ask(endpoint: Endpoint, script: list[dict[str, Any]], **more: Any) -> Answer:
+    endpoint.script = script
+    return agent(endpoint, **more).answer(["What colour is the boat?"], [BOAT])[0]
+
+
+def test_it_answers_with_a_span(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIG_KEY", KEY)
+    script = [{"text": ' "red." '}]
+    found = ask(endpoint, script, key="BIG_KEY", dollars_in=2.0, dollars_out=10.0, confidence=0.8)
+    assert isinstance(agent(endpoint), Agent)
+    assert (found.text, found.agent, found.confidence) == ("Red", "big", 0.8)
+    assert found.passage is BOAT[0]
+    assert BOAT[0].text[found.start : found.end] == "Red"
+    assert found.cost.usd == pytest.approx((1_000 * 2 + 10 * 10) / 1e6)
+    assert 0 < found.cost.seconds < 5
+    (request,) = endpoint.requests
+    assert request["path"] == "/v1/chat/completions"
+    assert request["key"] == f"Bearer {KEY}"
+    assert (request["model"], request["temperature"]) == ("a-model", 0)
+    said = request["messages"][1]["content"]
+    assert "[1] Lake The boat on the lake is Red" in said
+    assert said.endswith("Question: What colour is the boat?")
+
+
+def test_without_a_key_none_is_sent(endpoint: Endpoint) -> None:
+    ask(endpoint, [{"text": "Red"}])
+    assert endpoint.requests[0]["key"] is None
+
+
+@pytest.mark.parametrize("text", ["NONE", "none.", "", "  "])
+def test_it_may_say_that_there_is_no_answer(endpoint: Endpoint, text: str) -> None:
+    found = ask(endpoint, [{"text": text}])
+    assert (found.text, found.abstained, found.failure) == ("", True, "")
+
+
+def test_what_stands_in_no_passage_is_no_answer(endpoint: Endpoint) -> None:
+    found = ask(endpoint, [{"text": "Blue"}])
+    assert (found.text, found.abstained) == ("", False)
+    assert found.failure == "big said what stands in no passage: “Blue”"
+    assert len(endpoint.requests) == 1
+    free = ask(endpoint, [{"text": "Blue"}], extractive=False)
+    assert (free.text, free.passage, free.failure) == ("Blue", None, "")
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_it_asks_again_after_what_may_pass(endpoint: Endpoint, status: int) -> None:
+    found = ask(endpoint, [{"status": status}, {"status": status}, {"text": "Red"}])
+    assert found.text == "Red"
+    assert len(endpoint.requests) == 3
+    endpoint.requests.clear()
+    failed = ask(endpoint, [{"status": status}])
+    assert failed.failure.endswith(f"({status})")
+    assert len(endpoint.requests) == 3
+
+
+def test_it_waits_as_long_as_it_is_told(endpoint: Endpoint) -> None:
+    began = time.monotonic()
+    found = ask(endpoint, [{"status": 429, "headers": {"Retry-After": "0.3"}}, {"text": "Red"}])
+    assert found.text == "Red"
+    assert time.monotonic() - began > 0.3
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"status": 401}, "big refused the key in BIG_KEY (401)"),
+        ({"status": 404}, "big knows no model 'a-model' at its url (404)"),
+        ({"status": 400, "raw": "your key sk-very-secret is fine"}, "big failed (400)"),
+        ({"status": 307, "headers": {"Location": "http://127.0.0.1:9/"}}, "big failed (307)"),
+    ],
+)
+def test_it_does_not_ask_again_after_what_stays(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setenv("BIG_KEY", KEY)
+    found = ask(endpoint, [told], key="BIG_KEY")
+    assert found.failure == said
+    assert KEY not in repr(found)
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "<html>busy</html>", "[]", '{"choices": []}', '{"choices": [{"message": {}}]}', "{"]
+)
+def test_nonsense_is_no_answer(endpoint: Endpoint, raw: str) -> None:
+    found = ask(endpoint, [{"raw": raw}])
+    assert found.failure == "big gave something else than a chat completion"
+    assert ask(endpoint, [{"raw": raw}, {"text": "Red"}]).text == "Red"
+
+
+def test_a_reply_that_breaks_off(endpoint: Endpoint) -> None:
+    found = ask(endpoint, [{"raw": '{"choices": [{"mess', "missing": 500}], timeout=1.0)
+    assert found.failure == "big gave something else than a chat completion"
+
+
+def test_one_that_hangs_or_dawdles_is_given_up(endpoint: Endpoint) -> None:
+    for told in ({"text": "Red", "wait": 3}, {"text": "Red", "drip": 0.05}):
+        began = time.monotonic()
+        found = ask(endpoint, [told], timeout=0.3, retries=0)
+        assert found.failure == "big did not answer within 0.3 seconds"
+        assert time.monotonic() - began < 1.5
+
+
+def test_nobody_there() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = ChatSettings("gone", f"http://127.0.0.1:{port}/v1", "m", retries=1)
+    found = ChatAgent(settings, first_wait=0.01).answer(["?"], [BOAT])[0]
+    assert found.failure.startswith("gone cannot be reached (Connection refused")
+
+
+def test_a_deadline_holds_whatever_the_server_does(endpoint: Endpoint) -> None:
+    endpoint.script = [{"status": 503}]
+    patient = agent(endpoint, retries=100)
+    began = time.monotonic()
+    with pytest.raises(DeadlineError, match="asking big"):
+        patient.answer(["?"] * 3, [BOAT] * 3, Deadline(0.4))
+    assert time.monotonic() - began < 2
+
+
+def test_many_are_asked_at_once_but_not_too_many(endpoint: Endpoint) -> None:
+    endpoint.script = [{"text": "Red", "wait": 0.05}]
+    found = agent(endpoint, concurrency=3).answer([f"{i}?" for i in range(9)], [BOAT] * 9)
+    assert [each.question for each in found] == [f"{i}?" for i in range(9)]
+    assert {each.text for each in found} == {"Red"}
+    assert endpoint.most_at_once == 3
+    assert agent(endpoint).answer([], []) == []
+
+
+def test_what_it_will_cost_follows_what_it_took(endpoint: Endpoint) -> None:
+    asked = agent(endpoint, dollars_in=4.5)
+    before = asked.estimate(["?", "?" * 46], [BOAT, BOAT])
+    assert [each.seconds for each in before] == [0, 0]
+    assert before[1].usd - before[0].usd == pytest.approx(45 / 4.5 * 4.5 / 1e6)
+    endpoint.script = [{"text": "Red", "wait": 0.1}]
+    asked.answer(["?"], [BOAT])
+    assert asked.estimate(["?"], [BOAT])[0].seconds >= 0.1
+
+
+def test_a_missing_key_is_named(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BIG_KEY", raising=False)
+    with pytest.raises(ConfigError, match="big needs a key: set BIG_KEY in the environment"):
+        ask(endpoint, [{"text": "Red"}], key="BIG_KEY")
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"url": "ftp://x"}, "the url must begin with http"),
+        ({"dollars_in": -1.0}, "dollars_in must be 0 or more, not -1"),
+        ({"dollars_out": float("nan")}, "dollars_out must be 0 or more, not nan"),
+        ({"timeout": 0.0}, "timeout must be above 0"),
+        ({"confidence": 2.0}, "confidence lies between 0 and 1"),
+    ],
+)
+def test_settings_that_are_none(given: Mapping[str, Any], said: str) -> None:
+    usual: dict[str, Any] = {"name": "big", "url": "http://x", "model": "m"}
+    with pytest.raises(ConfigError, match=f"big: {said}"):
+        ChatSettings(**{**usual, **given})
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("Red", (0, 24, 27)),
+        ("“Red”.", (0, 24, 27)),
+        ("the  BOAT, on the lake", (0, 0, 20)),
+        ("a lamp-post", (1, 9, 20)),
+        ("Re", None),  # not within a word
+        ("東京", (2, 4, 6)),  # but where words stand together
+        ("blue", None),
+        ("...", None),
+        ("", None),
+    ],
+)
+def test_where_an_answer_stands(answer: str, found: tuple[int, int, int] | None) -> None:
+    texts = ["The boat on the lake is Red", "Where is a lamp post?", "日本首都東京都"]
+    assert locate(answer, [Passage(text, text) for text in texts]) == found
