@@ -51,7 +51,8 @@ class PipelineSettings:
     """How many passages are looked at. `price` is in correct answers for one unit of cost.
 
     `relevance_weight` is the share of relevance in the order of the candidates, the rest is the
-    retrieval score's; those of a relevance below `min_relevance` are not read.
+    retrieval score's; those of a relevance below `min_relevance` are not read. An answer that a learned
+    allocator finds less likely right than `min_confidence` is not given; agents alone have their own.
     """
 
     mode: Mode = "hybrid"
@@ -59,6 +60,7 @@ class PipelineSettings:
     price: float = 0.0
     relevance_weight: float = 0.7
     min_relevance: float = 0.0
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
@@ -69,6 +71,7 @@ class PipelineSettings:
         shares = {
             "the weight of relevance": self.relevance_weight,
             "the least relevance": self.min_relevance,
+            "the least confidence": self.min_confidence,
         }
         for what, value in shares.items():
             if not 0 <= value <= 1:
@@ -150,32 +153,28 @@ class Pipeline:
         """The first two stages alone; see `Retriever.retrieve`."""
         return self.retriever.retrieve(questions, k, where=where, deadline=deadline)
 
+    def contexts(
+        self,
+        questions: Sequence[str],
+        *,
+        where: Where | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[list[Passage]]:
+        """The passages that agents would be shown for each question: the first four stages alone."""
+        checked = [check_question(question) for question in questions]
+        shown: list[list[Passage]] = []
+        for start in range(0, len(checked), _TOGETHER):
+            some = checked[start : start + _TOGETHER]
+            shown += self._found(some, where, deadline, _Clock(len(some), deadline)).contexts
+        return shown
+
     def _together(
         self, questions: list[str], where: Where | None, deadline: Deadline | None
     ) -> list[Answer]:
-        retriever = self.retriever
         clock = _Clock(len(questions), deadline)
-
-        queries, routing = retriever.route(questions, deadline)
-        clock.lap("routing")
-        hits = retriever.search(queries, routing, self.settings.candidates, where, deadline)
-        clock.lap("searching")
-        said = self.grader.grade(
-            questions, [[hit.passage for hit in row] for row in hits], deadline
-        )
-        graded = [self._ranked(row, each) for row, each in zip(hits, said, strict=True)]
-        clock.lap("grading")
-        selected = self.selector.select(
-            questions,
-            [each.passages for each in graded],
-            [each.relevance for each in graded],
-            deadline,
-        )
-        contexts = [
-            [each.passages[i] for i in chosen.order]
-            for each, chosen in zip(graded, selected, strict=True)
-        ]
-        clock.lap("selecting")
+        found = self._found(questions, where, deadline, clock)
+        routing, hits, graded = found.routing, found.hits, found.graded
+        selected, contexts = found.selected, found.contexts
         allocation = self._allocated(questions, contexts, None)
         clock.lap("allocating")
         # Where nothing is relevant there is nothing to answer from, whatever that would have cost.
@@ -183,7 +182,7 @@ class Pipeline:
             -1 if each.nothing_left else chosen
             for each, chosen in zip(graded, allocation.choice.tolist(), strict=True)
         ]
-        deferred = self._deferred(questions, contexts, choice, allocation.expected_cost, deadline)
+        deferred = self._deferred(questions, contexts, choice, allocation, deadline)
         clock.lap("reading")
 
         traced = []
@@ -216,6 +215,37 @@ class Pipeline:
             )
             traced.append(replace(answer, trace=Trace(steps)))
         return traced
+
+    def _found(
+        self,
+        questions: Sequence[str],
+        where: Where | None,
+        deadline: Deadline | None,
+        clock: _Clock,
+    ) -> _Found:
+        """The first four stages: what agents are shown."""
+        retriever = self.retriever
+        queries, routing = retriever.route(questions, deadline)
+        clock.lap("routing")
+        hits = retriever.search(queries, routing, self.settings.candidates, where, deadline)
+        clock.lap("searching")
+        said = self.grader.grade(
+            questions, [[hit.passage for hit in row] for row in hits], deadline
+        )
+        graded = [self._ranked(row, each) for row, each in zip(hits, said, strict=True)]
+        clock.lap("grading")
+        selected = self.selector.select(
+            questions,
+            [each.passages for each in graded],
+            [each.relevance for each in graded],
+            deadline,
+        )
+        contexts = [
+            [each.passages[i] for i in chosen.order]
+            for each, chosen in zip(graded, selected, strict=True)
+        ]
+        clock.lap("selecting")
+        return _Found(routing, hits, graded, selected, contexts)
 
     def _searched(self, routing: Routing, i: int, found: int) -> str:
         """How question i was searched for, and how much more than usual its vectors counted."""
@@ -268,11 +298,12 @@ class Pipeline:
         questions: Sequence[str],
         contexts: Sequence[Sequence[Passage]],
         first: Sequence[int],
-        expected_cost: FloatArray,
+        allocation: Allocation,
         deadline: Deadline | None,
     ) -> list[_Deferred]:
         """Ask whom the allocator says, show it what was said, and so on until it asks nobody new."""
-        choice, costs = list(first), list(expected_cost)
+        choice, costs = list(first), list(allocation.expected_cost)
+        sure: list[FloatArray | None] = [None] * len(questions)
         seen: list[dict[int, Answer]] = [{} for _ in questions]
         open_ = [i for i, chosen in enumerate(choice) if chosen >= 0]
         while open_:
@@ -284,12 +315,14 @@ class Pipeline:
                 [contexts[i] for i in open_],
                 [seen[i] for i in open_],
             )
-            for i, chosen, row in zip(
-                open_, allocation.choice.tolist(), allocation.expected_cost, strict=True
-            ):
-                choice[i], costs[i] = chosen, row
+            for n, i in enumerate(open_):
+                choice[i] = int(allocation.choice[n])
+                costs[i] = allocation.expected_cost[n]
+                if allocation.confidence is not None:
+                    sure[i] = allocation.confidence[n]
             open_ = [i for i in open_ if choice[i] >= 0 and choice[i] not in seen[i]]
-        return [_Deferred.of(*each) for each in zip(questions, choice, seen, costs, strict=True)]
+        rows = zip(questions, choice, seen, costs, sure, strict=True)
+        return [_Deferred.of(*row, self.settings.min_confidence) for row in rows]
 
     def _ask(
         self,
@@ -312,6 +345,17 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What the first four stages gave for a batch of questions."""
+
+    routing: Routing
+    hits: list[list[Hit]]
+    graded: list[_Ranked]
+    selected: list[Selection]
+    contexts: list[list[Passage]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Deferred:
     """What came of asking: the answer, with all that was paid for it; what each agent asked said, in
     that order; and how the choice looked last.
@@ -323,10 +367,24 @@ class _Deferred:
 
     @classmethod
     def of(
-        cls, question: str, choice: int, seen: Mapping[int, Answer], expected_cost: FloatArray
+        cls,
+        question: str,
+        choice: int,
+        seen: Mapping[int, Answer],
+        expected_cost: FloatArray,
+        sure: FloatArray | None,
+        least: float,
     ) -> _Deferred:
+        """`sure` [A] is what the allocator knows better of how likely answers are right; an answer that is
+        less likely than `least` by it is not given.
+        """
         nothing = Answer(question=question, text="", confidence=0.0, abstained=True)
         answer = seen.get(choice, nothing)
+        if answer.text and sure is not None:
+            chance = float(sure[choice])
+            answer = replace(answer, confidence=chance)
+            if chance < least:
+                answer = replace(nothing, confidence=chance, agent=answer.agent)
         spent = sum((each.cost for each in seen.values()), Cost())
         return cls(replace(answer, cost=spent), seen, expected_cost)
 

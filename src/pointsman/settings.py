@@ -105,6 +105,14 @@ class RouteSettings(_Section):
     whitening: float | None = Field(None, ge=0, le=1)
 
 
+class DeferSettings(_Section):
+    """Who answers. `allocator` is "none" for the reader first and others where it is not sure enough, a
+    path, or the name of an allocator under the specialists, trained for the agents of this workspace.
+    """
+
+    allocator: str = "none"
+
+
 class AgentSettings(_Section):
     """A chat endpoint that may answer too: any server of OpenAI's chat completions, far away or local.
 
@@ -142,6 +150,7 @@ class Settings(_Section):
     grade: GradeSettings = GradeSettings()
     select: SelectSettings = SelectSettings()
     read: ReadSettings = ReadSettings()
+    defer: DeferSettings = DeferSettings()
     agents: list[AgentSettings] = []
 
     @model_validator(mode="after")

@@ -174,11 +174,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Which agent each question goes to: index into `agents`, or -1 to abstain; expected costs [n, agents]."""
+    """Which agent each question goes to: index into `agents`, or -1 to abstain; expected costs [n, agents].
+
+    `confidence` [n, agents] is how likely each answer that was seen is right, where the allocator knows
+    better than the agent that gave it.
+    """
 
     agents: tuple[str, ...]
     choice: npt.NDArray[np.int64]
     expected_cost: FloatArray
+    confidence: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

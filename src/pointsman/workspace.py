@@ -51,7 +51,7 @@ SHIPPED_EXPERTS = SHIPPED / "experts"
 DEFAULT_READER, DEFAULT_GRADER, DEFAULT_SELECTOR = "reader", "grader", "selector"
 READER = "reader"
 """What the local agent is called, whichever reader it is."""
-UNGRADED = UNSELECTED = "none"
+UNGRADED = UNSELECTED = UNALLOCATED = "none"
 PRETRAINED = "hf:"
 
 
@@ -352,16 +352,20 @@ class Workspace:
 
     @cached_property
     def agents(self) -> list[Agent]:
-        """Who may answer: the local reader, then the chat endpoints of the settings."""
+        """Who may answer: the local reader, then the chat endpoints of the settings.
+
+        Where an allocator was learned the reader says what it can, and the allocator how likely it is.
+        """
         from pointsman.read.agent import ReaderAgent
         from pointsman.read.joined import as_read
 
         read = self.settings.read
+        learned = self.settings.defer.allocator != UNALLOCATED
         reader = ReaderAgent(
             as_read(self.reader),
             name=READER,
             n_best=read.n_best,
-            min_confidence=read.min_confidence,
+            min_confidence=0.0 if learned else read.min_confidence,
             gflops_per_token=self.backbone.shape.forward_gflops(1, 256) / 256,
         )
         return [reader, *self.chat_agents]
@@ -379,17 +383,21 @@ class Workspace:
 
     @cached_property
     def allocator(self) -> Allocator:
-        """The reader alone, or the reader first and the others where it is not sure enough."""
+        """The one that the settings name; else the reader alone, or first, and the others where it is not
+        sure enough.
+        """
+        from pointsman.defer.allocator import load_allocator
         from pointsman.defer.look_first import LookFirst
         from pointsman.defer.plain import FirstAgent
 
         chats = self.chat_agents
+        names, units = [READER, *(agent.name for agent in chats)], [0.0, *self.chat_prices]
+        if self.settings.defer.allocator != UNALLOCATED:
+            folder = self._specialist(self.settings.defer.allocator, "allocator")
+            return load_allocator(folder, self.backbone, names, units)
         if not chats:
-            return FirstAgent([READER])
-        right = [0.0, *(agent.settings.confidence for agent in chats)]
-        return LookFirst(
-            [READER, *(agent.name for agent in chats)], right, [0.0, *self.chat_prices]
-        )
+            return FirstAgent(names)
+        return LookFirst(names, [0.0, *(agent.settings.confidence for agent in chats)], units)
 
     @property
     def chat_prices(self) -> list[float]:
@@ -420,6 +428,7 @@ class Workspace:
                 price=settings.price,
                 relevance_weight=settings.grade.weight,
                 min_relevance=settings.grade.min_relevance,
+                min_confidence=settings.read.min_confidence,
             ),
         )
 

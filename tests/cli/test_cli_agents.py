@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from command_line import invoke
 
+from domains import COLOURS
 from pointsman.backbone.encoder import Backbone
+from pointsman.data.squad import write_squad
 from pointsman.read.reader import SpanReader
-from pointsman.types import Passage
+from pointsman.types import Passage, ReadingExample
 from pointsman.workspace import DEFAULT_READER, SHIPPED, Workspace
 
 KEY = "sk-very-secret"
@@ -116,6 +118,48 @@ def test_ask(space: Path, tmp_path: Path) -> None:
     dear = json.loads(invoke("ask", space, question, "--price", "3", "--json").stdout)
     assert dear["trace"]["steps"][4]["choice"] == ["reader"]
     assert invoke("ask", space, question, "--price", "-1").exit_code == 2
+
+
+def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> None:
+    """Two agents that read alike: what is learned is that the second need not be asked."""
+    examples = [
+        ReadingExample(
+            f"q{i}",
+            f"What colour is boat {i}?",
+            f"Boat {i} on the lake is {COLOURS[i % len(COLOURS)]}. It is number {i + 3} of all.",
+            (COLOURS[i % len(COLOURS)],),
+            (len(f"Boat {i} on the lake is "),),
+            f"boat {i}",
+            f"boat {i}",
+        )
+        for i in range(120)
+    ]
+    questions = tmp_path / "questions.json"
+    write_squad(questions, examples)
+    words = ["train", "allocator", space, "--data", questions, "--given"]
+    env = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
+    result = invoke(*words, "--json", env=env)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["agents"] == ["reader", "far"]
+    assert found["questions"] == 120
+    assert found["right"][0] == pytest.approx(found["right"][1], abs=0.1)
+    assert [each[3][1] for each in found["at"]][-1] < 0.1
+    assert sum(1 for line in Path(found["answers"]).read_text("utf-8").splitlines() if line) == 240
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "boat.md").write_text("Boat 7 on the lake is red. It is number 10 of all.", "utf-8")
+    assert invoke("index", space, notes).exit_code == 0
+    used = {"POINTSMAN_DEFER__ALLOCATOR": "allocator"}
+    answer = json.loads(
+        invoke("ask", space, "What colour is boat 7?", "--price", "1", "--json", env=used).stdout
+    )
+    assert answer["text"] == "red"
+    assert answer["trace"]["steps"][4]["choice"] == ["reader"]
+    _append(space, "- {name: more, url: 'http://x', model: m}")
+    refused = invoke("ask", space, "What?", env=used)
+    assert refused.exit_code == 4
+    assert "was trained for the agents reader, far, not for reader, far, more" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,9 @@ def stations(units: Sequence[float]) -> Mask:
 class Cascade:
     """A verifier for every station, and the record of questions that none of them learned from.
 
-    `curves` [K, n, f] are what was known at each station, `right` [n, K] whether the best answer there
-    was right. A plan for a price is made of them by backward induction, in milliseconds.
+    `hopes` [n] is how easy each question looked before anyone was asked, `sure` [K, n, 5] what was known
+    at each station (`verifier.sureness`), `right` [n, K] whether the best answer there was right. A plan
+    for a price is made of them by backward induction, in milliseconds.
     """
 
     def __init__(
@@ -73,19 +74,22 @@ class Cascade:
         stations: Mask,
         verifiers: Sequence[Verifier | None],
         easy: Logistic,
-        curves: Floats,
+        hopes: Floats,
+        sure: Floats,
         right: Floats,
     ) -> None:
         self.stations = stations
-        self._verifiers = verifiers
-        self._easy = easy
-        self._curves = curves
-        self._right = right
+        self.verifiers = verifiers
+        self.easy = easy
+        self.hopes = hopes
+        self.sure = sure
+        self.right = right
         # Where one may go from each station [K, K], and the stations with those of more agents first.
         self._ways = np.asarray((stations[:, None, :] <= stations[None, :, :]).all(-1))
         np.fill_diagonal(self._ways, False)
         self._order = np.argsort(-stations.sum(axis=1), kind="stable").tolist()
-        self._solvers = [_solver(curve) for curve in curves]
+        self._curves = [_curve(hopes, each) for each in sure]
+        self._solvers = [_solver(curve) for curve in self._curves]
 
     @classmethod
     def learn(
@@ -112,14 +116,12 @@ class Cascade:
                     chances[k, mine] = Verifier.learn(others, right[there], asked)(part)
         rows = np.arange(len(said))
         right_at = [right[rows, best(each)[0]] * each.any(axis=1) for each in chances]
-        curves = [
-            _curve(hope, sureness(said, *each)) for each in zip(stations, chances, strict=True)
-        ]
+        sure = [sureness(said, *each) for each in zip(stations, chances, strict=True)]
         verifiers = [
             Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
         ]
         known = np.stack(right_at, 1).astype(np.float32)
-        return cls(stations, verifiers, _easy(before, right), np.stack(curves), known)
+        return cls(stations, verifiers, _easy(before, right), hope, np.stack(sure), known)
 
     def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> list[Floats]:
         """For every station the weights [f, K] of what it is worth to go on to each other, or to stay.
@@ -130,18 +132,18 @@ class Cascade:
         """
         taken = price * (self.stations @ np.asarray(units, dtype=np.float64))
         open_ = np.asarray((self.stations <= allowed).all(axis=1))
-        value = np.zeros(self._right.shape)
-        weights = [np.zeros((self._curves.shape[2], len(self.stations)), np.float32)] * len(
+        value = np.zeros(self.right.shape)
+        weights = [np.zeros((self._curves[0].shape[1], len(self.stations)), np.float32)] * len(
             self.stations
         )
         for k in self._order:
             targets = value - (taken - taken[k])
-            targets[:, k] = self._right[:, k]
+            targets[:, k] = self.right[:, k]
             weights[k] = (self._solvers[k] @ targets).astype(np.float32)
-            looks = self._looks(k, self._curves[k], weights[k], open_)
+            looks = self.looks(k, self._curves[k], weights[k], open_)
             onward = looks.argmax(axis=1)
             value[:, k] = targets[np.arange(len(targets)), onward]
-        self._alone_without_evidence(weights, value[:, self._order[-1]], taken, open_)
+        self._alone_without_evidence(weights, value[:, self.start], taken, open_)
         return weights
 
     def _alone_without_evidence(
@@ -156,10 +158,10 @@ class Cascade:
         `value` [n] is what the plan gave on the record, by which it was made.
         """
         single = np.flatnonzero((self.stations.sum(axis=1) == 1) & open_)
-        alone = int(single[(self._right[:, single].mean(axis=0) - taken[single]).argmax()])
-        gain = value - (self._right[:, alone] - taken[alone])
+        alone = int(single[(self.right[:, single].mean(axis=0) - taken[single]).argmax()])
+        gain = value - (self.right[:, alone] - taken[alone])
         if gain.mean() <= _EVIDENCE * gain.std() / len(gain) ** 0.5:
-            for k in (self._order[-1], alone):
+            for k in (self.start, alone):
                 weights[k] = np.zeros_like(weights[k])
                 weights[k][0, alone] = 1.0
 
@@ -177,35 +179,62 @@ class Cascade:
         `allowed` [A] is who may be asked at all. Raises ConfigError for a price that is negative, or
         where nobody may be asked.
         """
-        if not 0 <= price < np.inf:
-            raise ConfigError(f"a price must be 0 or more, not {price}")
         may = np.ones(said.agents, dtype=bool) if allowed is None else allowed
-        open_ = np.asarray((self.stations <= may).all(axis=1))
-        if open_.sum() < 2:
-            raise ConfigError("nobody may be asked; allow one agent at least")
-        weights = self.plan(units, price, may)
-        hope = _hope(self._easy, before)
-        at = np.full(len(said), self._order[-1])
+        planned = Planned(self, units, price, may)
+        at = np.full(len(said), self.start)
         choice = np.zeros(len(said), dtype=np.int64)
         chance = np.zeros(len(said), dtype=np.float32)
         for k in reversed(self._order):
             mine = np.flatnonzero(at == k)
-            if not len(mine):
-                continue
-            part, verifier = said.take(mine), self._verifiers[k]
-            chances = np.zeros(part.given.shape, np.float32) if verifier is None else verifier(part)
-            choice[mine], chance[mine] = best(chances)
-            known = _curve(hope[mine], sureness(part, self.stations[k], chances))
-            at[mine] = self._looks(k, known, weights[k], open_).argmax(axis=1)
+            if len(mine):
+                chances, looks = planned.look(k, said.take(mine), before[mine])
+                choice[mine], chance[mine] = best(chances)
+                at[mine] = looks.argmax(axis=1)
         return Asked(self.stations[at], choice, chance)
 
-    def _looks(self, k: int, known: Floats, weights: Floats, open_: Mask) -> Floats:
+    @property
+    def start(self) -> int:
+        """The station where nobody was asked."""
+        return int(self._order[-1])
+
+    def looks(self, k: int, known: Floats, weights: Floats, open_: Mask) -> Floats:
         """How good each station looks from station k [n, K]; -inf where there is no way."""
         ways = np.asarray(self._ways[k] & open_)
         ways[k] = bool(self.stations[k].any())
         found = known @ weights
         found[:, ~ways] = -np.inf
         return np.asarray(found)
+
+
+class Planned:
+    """A cascade at a price: what it says at each station."""
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        units: npt.NDArray[np.floating],
+        price: float,
+        allowed: Mask,
+    ) -> None:
+        if not 0 <= price < np.inf:
+            raise ConfigError(f"a price must be 0 or more, not {price}")
+        self._cascade = cascade
+        self._open = np.asarray((cascade.stations <= allowed).all(axis=1))
+        if self._open.sum() < 2:
+            raise ConfigError("nobody may be asked; allow one agent at least")
+        self._weights = cascade.plan(units, price, allowed)
+
+    def look(self, k: int, said: Said, before: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
+        """At station k the chances of the answers [n, A], and how good each station looks [n, K].
+
+        -inf where there is no way to it. The station itself stands for the best answer so far.
+        """
+        cascade = self._cascade
+        verifier = cascade.verifiers[k]
+        chances = np.zeros(said.given.shape, np.float32) if verifier is None else verifier(said)
+        hope = _hope(cascade.easy, before)
+        known = _curve(hope, sureness(said, cascade.stations[k], chances))
+        return chances, cascade.looks(k, known, self._weights[k], self._open)
 
 
 def _easy(before: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Logistic:

@@ -18,7 +18,6 @@ from torch import Tensor
 from pointsman.defer.candidates import Floats, Mask, Said, features, first_of_each
 from pointsman.defer.cost import Choices
 from pointsman.defer.logistic import Logistic
-from pointsman.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +35,11 @@ class Logit:
         """From features [n, A, f] of the answers that are `there` [n, A], and whether each is right [n, A].
 
         Makes -log of the right answers' share small, plus half the penalty on the squared weights, over
-        the questions with both right and wrong answers; without any it knows nothing. Deterministic.
+        the questions with both right and wrong answers; without any all are alike to it. Deterministic.
         """
         flat = given[there]
         if not len(flat):
-            raise InputError("there is nothing to learn from: no agent gave an answer")
+            flat = np.zeros((1, given.shape[-1]), dtype=np.float32)
         mean, spread = flat.mean(axis=0), flat.std(axis=0)
         spread = np.where(spread > 1e-6, spread, 1).astype(np.float32)
         good = (right > 0.5) & there
@@ -76,8 +75,8 @@ class Verifier:
 
     def __init__(self, asked: Mask, logit: Logit, best_right: Logistic) -> None:
         self.asked = asked
-        self._logit = logit
-        self._best_right = best_right
+        self.logit = logit
+        self.best_right = best_right
 
     @classmethod
     def learn(
@@ -91,7 +90,7 @@ class Verifier:
         """From what all agents said, and whether it was `right` [n, A] in [0, 1].
 
         What an agent's word is worth depends on who else was asked, so every set of agents has a
-        verifier of its own. Raises InputError where none of them said anything.
+        verifier of its own.
         """
         given, there = _of(said, asked)
         known = np.asarray(right, dtype=np.float32)
@@ -109,10 +108,10 @@ class Verifier:
         have their share of it.
         """
         given, there = _of(said, self.asked)
-        shares = self._logit.shares(given, there)
+        shares = self.logit.shares(given, there)
         _, top = best(shares)
         relative = shares / np.maximum(top, 1e-12)[:, None]
-        chances = relative * self._best_right(state(said, self.asked, shares))
+        chances = relative * self.best_right(state(said, self.asked, shares))
         everyone = (chances[:, None, :] * said.same).max(-1) * self.asked
         return np.asarray(everyone, dtype=np.float32)
 

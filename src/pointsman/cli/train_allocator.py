@@ -1,0 +1,122 @@
+"""`pointsman train allocator`: who should answer, learned from what every agent said."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pointsman.cli.options import Json, Space
+from pointsman.cli.output import Output
+from pointsman.cli.places import cache_directory
+from pointsman.cli.training import LOG_EVERY, check_free, command_words
+from pointsman.errors import InputError
+
+EXAMPLES = """
+Examples:
+  pointsman train allocator my-space --data questions.json
+  pointsman train allocator my-space --data questions.json --given --name fast
+
+An allocator at my-space/specialists/NAME is used by POINTSMAN_DEFER__ALLOCATOR=NAME,
+or by the line `allocator: NAME` under `defer:` in my-space/pointsman.yaml. A changed
+price needs no training, another agent does.
+"""
+
+
+def allocator(
+    context: typer.Context,
+    space: Space,
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE",
+            help="SQuAD file of questions with answers; may come again.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="What it is called.")] = "allocator",
+    given: Annotated[
+        bool,
+        typer.Option("--given", help="From each question's own paragraph, not from what is found."),
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="At most N questions.", show_default=False),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where answers are kept as they come. By default in the cache directory.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train an allocator, which decides who answers.
+
+    Every agent of the workspace is asked every question first, and what it
+    says is kept: the same command goes on where it was stopped. An agent far
+    away is paid for that. Then a cascade is learned that asks one, looks at
+    what was said, and asks another only where that is worth its price.
+    """
+    from pointsman.backbone.specialist import check_name
+    from pointsman.data.draw import drawn
+    from pointsman.data.squad import read_squad
+    from pointsman.defer.allocator import check_allocator_replaceable
+    from pointsman.defer.make import make_allocator
+    from pointsman.types import Passage
+    from pointsman.workspace import SPECIALISTS, UNALLOCATED, Workspace
+
+    check_name(name)
+    folder = space / SPECIALISTS / name
+    output = Output(json)
+    # The reader says what it can; how likely that is the allocator learns.
+    overrides = {"defer.allocator": UNALLOCATED, "read.min_confidence": 0.0}
+    with Workspace.open(space, overrides=overrides) as workspace:
+        check_free(folder, check_allocator_replaceable)
+        examples = [each for file in data for each in read_squad(file) if each.answers]
+        examples = [examples[i] for i in drawn(len(examples), limit, 0)]
+        if not examples:
+            raise InputError(f"{data[0]}: no question with an answer in it")
+        questions = [each.question for each in examples]
+        with output.working("loading", every=LOG_EVERY) as working:
+            if given:
+                contexts = [[Passage(each.id, each.context, each.title)] for each in examples]
+            else:
+                pipeline = workspace.pipeline
+                working.say(f"searching for {len(questions):,} questions")
+                contexts = pipeline.contexts(questions)
+            path = run or cache_directory() / "answers" / f"{_kept(workspace.path)}.jsonl"
+            made = make_allocator(
+                workspace.backbone,
+                workspace.agents,
+                [0.0, *workspace.chat_prices],
+                questions,
+                contexts,
+                [each.answers for each in examples],
+                path,
+                folder,
+                data=", ".join(file.name for file in data),
+                command=command_words(context.obj or ()),
+                show=lambda what, done, total: working.say(f"{what}: {done:,} of {total:,}"),
+            )
+        names = [agent.name for agent in workspace.agents]
+    output.show(f"{folder}: learned from {made.questions:,} questions.")
+    for agent, right in zip(names, made.right, strict=True):
+        output.show(f"{agent} alone is right on {right:.1%}.")
+    for price, right, cost, shares in made.at:
+        asked = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, shares, strict=True))
+        output.show(f"price {price:g}: right on {right:.1%} at cost {cost:.3f}; asked: {asked}")
+    for agent, count in zip(names, made.failures, strict=True):
+        if count:
+            output.note(f"{agent} failed {count:,} times; the same command asks it again")
+    output.show(f"Its card is {folder / 'README.md'}.")
+    output.document(asdict(made) | {"folder": str(folder), "agents": names, "answers": str(path)})
+
+
+def _kept(space: Path) -> str:
+    return hashlib.sha256(str(space.resolve()).encode()).hexdigest()[:12]

@@ -1,0 +1,51 @@
+"""The card of an allocator: among whom it chooses, what it learned from, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) -> str:
+    """Markdown for people, of an allocator's own record."""
+    training, numbers = record["training"], record["numbers"]
+    lines = [
+        f"# {name}: an allocator",
+        "",
+        f"Decides who answers: {', '.join(agents)}. It asks one, looks at what was said, and asks another "
+        "only where that is worth its price; then it gives the answer that is likeliest right, with its "
+        "chance.",
+        "",
+        "## Where it comes from",
+        "",
+        f"{training['questions']:,} questions of {training['data']}, each asked of every agent.",
+        "",
+        f"    {training['command']}",
+        "",
+        "## What it is worth",
+        "",
+        "Exact match, five-fold by passage. A price is how many right answers one gives up for one answer "
+        "of the dearest agent; cost counts all that were asked, the dearest agent alone 1.",
+        "",
+        f"| | right, % | cost | {' | '.join(f'{agent} asked, %' for agent in agents)} |",
+        f"|---|--:|--:|{'--:|' * len(agents)}",
+    ]
+    for agent in agents:
+        dashes = " | ".join("" for _ in agents)
+        lines.append(f"| {agent} alone | {100 * numbers['right'][agent]:.1f} | | {dashes} |")
+    for price, right, cost, shares in numbers["at"]:
+        asked = " | ".join(f"{100 * share:.0f}" for share in shares)
+        lines.append(f"| price {price:g} | {100 * right:.1f} | {cost:.3f} | {asked} |")
+    failed = {agent: count for agent, count in numbers["failures"].items() if count}
+    if failed:
+        counts = ", ".join(f"{agent} {count:,}" for agent, count in failed.items())
+        lines += ["", f"Failures while the record was made, which count as wrong: {counts}."]
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "It knows these agents as they were, on these questions and passages. An agent that changes, "
+        "another encoder or other documents want it trained again.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,246 @@
+"""A learned allocator: what is recorded, learned and saved, and how it decides in a pipeline's hands."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.deadline import Deadline
+from pointsman.defer.allocator import CascadeAllocator, load_allocator
+from pointsman.defer.make import Made, make_allocator
+from pointsman.defer.record import collect
+from pointsman.errors import (
+    BackboneMismatchError,
+    ConfigError,
+    InputError,
+    SpecialistError,
+)
+from pointsman.protocols import Allocator
+from pointsman.trace import Cost
+from pointsman.types import Answer, Passage
+from tiny import write_tiny
+
+N = 240
+QUESTIONS = [f"what is {i}" for i in range(N)]
+CONTEXTS = [[Passage(f"p{i // 2}", f"here comes red {i // 2} after blue")] for i in range(N)]
+GOLD = [[f"red {i // 2}"] for i in range(N)]
+UNITS = [0.0, 1.0]
+
+
+class Guessing:
+    """An agent that is right so often, and fails where it is told to."""
+
+    def __init__(self, name: str, share: float, usd: float = 0.0) -> None:
+        self.name = name
+        self._share = share
+        self._usd = usd
+        self.failing: set[str] = set()
+        self.asked: list[str] = []
+
+    def answer(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        deadline: Deadline | None = None,
+    ) -> list[Answer]:
+        self.asked += questions
+        return [self._one(question) for question in questions]
+
+    def estimate(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+    ) -> list[Cost]:
+        return [Cost(usd=self._usd)] * len(questions)
+
+    def _one(self, question: str) -> Answer:
+        if question in self.failing:
+            return Answer(question, "", 0.0, agent=self.name, failure="down")
+        i = int(question.split()[-1])
+        good = random.Random(f"{self.name}-{i}").random() < self._share
+        text = f"red {i // 2}" if good else "blue"
+        return Answer(question, text, 0.5, agent=self.name, cost=Cost(usd=self._usd))
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return Backbone.load(write_tiny(tmp_path_factory.mktemp("tiny")), device="cpu", dtype="fp32")
+
+
+def agents() -> list[Guessing]:
+    return [Guessing("small", 0.6), Guessing("large", 0.9, usd=0.01)]
+
+
+def make(backbone: Backbone, place: Path, given: Sequence[Guessing], **more: Any) -> Made:
+    usual: dict[str, Any] = {"questions": QUESTIONS, "contexts": CONTEXTS, "answers": GOLD}
+    usual |= more
+    return make_allocator(
+        backbone,
+        given,
+        UNITS,
+        usual["questions"],
+        usual["contexts"],
+        usual["answers"],
+        place / "answers.jsonl",
+        place / "allocator",
+        data="a.json",
+        command="me",
+        show=lambda *_: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, Path]:
+    place = tmp_path_factory.mktemp("made")
+    return make(backbone, place, agents()), place
+
+
+def test_everybody_is_asked_once(tmp_path: Path) -> None:
+    given, path = agents(), tmp_path / "deep" / "answers.jsonl"
+    given[1].failing = {QUESTIONS[3]}
+    record = collect(given, QUESTIONS, CONTEXTS, path, lambda *_: None)
+    assert record.failures == (0, 1)
+    assert record.texts[3][1] is None
+    assert record.texts[0][0] in {"red 0", "blue"}
+    assert record.mean_cost()[1, 2] == pytest.approx(0.01 * (N - 1) / N)
+    # The same again asks what failed, and that alone; a line that was cut off is asked again.
+    text = path.read_text("utf-8")
+    path.write_text(text[:-20], "utf-8")
+    again = agents()
+    other = collect(again, QUESTIONS, CONTEXTS, path, lambda *_: None)
+    assert again[0].asked == []
+    assert sorted(again[1].asked) == sorted([QUESTIONS[3], QUESTIONS[-1]])
+    assert other.texts[5] == record.texts[5]
+    assert other.texts[3][1] is not None
+    # Another passage is another question.
+    changed = [[Passage("p", "nothing")], *CONTEXTS[1:]]
+    third = agents()
+    collect(third, QUESTIONS, changed, path, lambda *_: None)
+    assert third[0].asked == QUESTIONS[:1]
+
+
+def test_what_came_of_it(made: tuple[Made, Path]) -> None:
+    found, place = made
+    assert found.right[0] == pytest.approx(0.6, abs=0.1)
+    assert found.right[1] == pytest.approx(0.9, abs=0.06)
+    rights, costs = [each[1] for each in found.at], [each[2] for each in found.at]
+    assert rights[0] >= found.right[1] - 0.03
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.1  # at a price of one answer nobody asks the dear one
+    card = (place / "allocator" / "README.md").read_text("utf-8")
+    for part in ("# allocator: an allocator", "small, large", "    me", "| price 0.1 |"):
+        assert part in card
+
+
+def test_it_decides_by_what_was_said(made: tuple[Made, Path], backbone: Backbone) -> None:
+    allocator: Allocator = load_allocator(
+        made[1] / "allocator", backbone, ["small", "large"], UNITS
+    )
+    new = [f"what is {i}" for i in range(1_000, 1_020)]
+    contexts = [[Passage("p", f"here comes red {i // 2} after blue")] for i in range(1_000, 1_020)]
+    first = allocator.allocate(new, contexts, 0.3)
+    assert first.choice.tolist() == [0] * 20  # it costs nothing, and so is asked first
+    seen = [
+        {0: Answer(q, f"red {(1_000 + i) // 2}" if i % 2 else "blue", 0.5)}
+        for i, q in enumerate(new)
+    ]
+    then = allocator.allocate(new, contexts, 0.3, seen)
+    # It learned what a good answer looks like: the others are asked about again.
+    assert then.choice.tolist() == [1, 0] * 10
+    assert then.confidence is not None
+    assert then.confidence[1, 0] > 0.8 > 0.3 > then.confidence[0, 0]
+    # Both were asked: the better answer is given, and nobody else is asked.
+    both = [
+        {**row, 1: Answer(q, f"red {(1_000 + i) // 2}", 0.5)}
+        for i, (q, row) in enumerate(zip(new, seen, strict=True))
+    ]
+    last = allocator.allocate(new, contexts, 0.3, both)
+    assert all(last.choice[i] == 1 for i in range(0, 20, 2))
+    # At no price at all nobody is spared, at a high one nobody else is asked.
+    assert (allocator.allocate(new, contexts, 5.0, seen).choice == 0).all()
+    assert allocator.allocate([], [], 0.3, []).choice.shape == (0,)
+
+
+def test_one_that_failed_is_not_asked_again(made: tuple[Made, Path], backbone: Backbone) -> None:
+    allocator = load_allocator(made[1] / "allocator", backbone, ["small", "large"], UNITS)
+    failed = Answer("what is 7", "", 0.0, failure="down")
+    seen = [{0: failed, 1: failed}]
+    found = allocator.allocate(["what is 7"], [CONTEXTS[7]], 0.1, seen)
+    assert found.choice[0] in {0, 1}
+    assert not found.confidence.any()  # type: ignore[union-attr]
+
+
+def test_saved_and_read_again_it_says_the_same(made: tuple[Made, Path], backbone: Backbone) -> None:
+    one, two = (
+        load_allocator(made[1] / "allocator", backbone, ["small", "large"], UNITS) for _ in range(2)
+    )
+    seen = [{0: Answer(q, "blue", 0.5)} for q in QUESTIONS[:5]]
+    for price in (0.0, 0.2):
+        first = one.allocate(QUESTIONS[:5], CONTEXTS[:5], price, seen)
+        second = two.allocate(QUESTIONS[:5], CONTEXTS[:5], price, seen)
+        np.testing.assert_array_equal(first.expected_cost, second.expected_cost)
+
+
+def test_what_it_cannot_be_used_for(
+    made: tuple[Made, Path], backbone: Backbone, tmp_path: Path
+) -> None:
+    folder = made[1] / "allocator"
+    with pytest.raises(
+        ConfigError, match="trained for the agents small, large, not for small, huge"
+    ):
+        load_allocator(folder, backbone, ["small", "huge"], UNITS)
+    other = Backbone.load(write_tiny(tmp_path / "other", seed=1), device="cpu", dtype="fp32")
+    with pytest.raises(BackboneMismatchError, match="was trained on the base"):
+        load_allocator(folder, other, ["small", "large"], UNITS)
+    with pytest.raises(SpecialistError, match="not an allocator"):
+        load_allocator(tmp_path, backbone, ["small", "large"], UNITS)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "allocator.json").write_text("{", "utf-8")
+    with pytest.raises(SpecialistError, match="corrupt"):
+        load_allocator(broken, backbone, ["small", "large"], UNITS)
+    description = json.loads((folder / "allocator.json").read_text("utf-8"))
+    (broken / "allocator.json").write_text(
+        json.dumps({**description, "format_version": 9}), "utf-8"
+    )
+    with pytest.raises(SpecialistError, match="format 9 is newer"):
+        load_allocator(broken, backbone, ["small", "large"], UNITS)
+
+
+def test_what_nothing_can_be_learned_from(backbone: Backbone, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one agent only, small, and so nothing to choose"):
+        make(backbone, tmp_path, agents()[:1])
+    few = {"questions": QUESTIONS[:9], "contexts": CONTEXTS[:9], "answers": GOLD[:9]}
+    with pytest.raises(InputError, match="9 questions are too few to learn from; 100 at least"):
+        make(backbone, tmp_path, agents(), **few)
+    alike = [CONTEXTS[0]] * N
+    with pytest.raises(InputError, match="about 1 passages; give questions about 10 or more"):
+        make(backbone, tmp_path, agents(), contexts=alike)
+    (tmp_path / "allocator").mkdir()
+    (tmp_path / "allocator" / "diary.txt").write_text("mine")
+    spared = agents()
+    with pytest.raises(SpecialistError, match="is not an allocator, so it is not replaced"):
+        make(backbone, tmp_path, spared)
+    assert spared[1].asked == []  # before anybody is paid
+
+
+def test_a_silent_agent_costs_no_more_than_being_wrong(backbone: Backbone, tmp_path: Path) -> None:
+    given = agents()
+    given[0].failing = set(QUESTIONS)
+    found = make(backbone, tmp_path, given)
+    assert found.right[0] == 0
+    assert found.failures == (N, 0)
+    assert found.at[0][1] == pytest.approx(found.right[1], abs=0.02)
+    card = (tmp_path / "allocator" / "README.md").read_text("utf-8")
+    assert f"count as wrong: small {N}." in card
+
+
+def test_it_is_an_allocator(made: tuple[Made, Path], backbone: Backbone) -> None:
+    found = load_allocator(made[1] / "allocator", backbone, ["small", "large"], UNITS)
+    assert isinstance(found, CascadeAllocator)
+    assert isinstance(found, Allocator)
