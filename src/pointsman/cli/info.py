@@ -31,7 +31,7 @@ _AT_ONCE = 5_000
 def info(space: Space, json: Json = False) -> None:
     """Show what a workspace holds.
 
-    Its settings and where each comes from, its index, its reader, grader and selector, its query experts. What cannot be used is named with the reason.
+    Its settings and where each comes from, its index, its reader, grader and selector, its agents, its query experts. What cannot be used is named with the reason.
     """
     from pointsman.workspace import Workspace
 
@@ -45,6 +45,8 @@ def info(space: Space, json: Json = False) -> None:
             grader = {"model": workspace.pretrained_grader}
         selector = _specialist("selector", lambda: workspace.selector_folder)
         experts = _experts(workspace)
+        agents = {agent.name: agent.settings.url for agent in workspace.chat_agents}
+        allocator = workspace.settings.defer.allocator
     output.show(
         Text(f"{workspace.path}{' (read-only)' if workspace.read_only else ''}", "bold"),
         "",
@@ -64,6 +66,9 @@ def info(space: Space, json: Json = False) -> None:
         Text("Selector", "bold"),
         _grid(_flat(selector or {"none": "the first passages are read"})),
         "",
+        Text("Agents", "bold"),
+        _grid({"reader": "here", **agents, "allocator": allocator}),
+        "",
         Text("Experts", "bold"),
         _grid(_flat(experts | {"used": ", ".join(experts.get("used", ())) or "none"})),
     )
@@ -76,6 +81,8 @@ def info(space: Space, json: Json = False) -> None:
             "reader": reader,
             "grader": grader,
             "selector": selector,
+            "agents": agents,
+            "allocator": allocator,
             "experts": experts,
         }
     )
