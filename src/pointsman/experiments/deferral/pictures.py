@@ -13,6 +13,7 @@ from pointsman.experiments.deferral.rows import Given, Row
 from pointsman.experiments.drawing import COLOURS, DASHES, MARKERS, drawing
 
 _LINES = ("logistic", "surrogate, u = 1, printed", "surrogate, u = 1, shifted")
+_BELOW, _ABOVE = 15, 4  # points of exact match about the best agent
 _HATCHES = ("", "//", "\\\\", "xx", "..", "oo")
 
 
@@ -23,15 +24,28 @@ def draw_frontier(
     prices: Sequence[float],
     path: Path,
 ) -> Path:
-    """Exact match by cost: each agent a point, each way to allocate a line over the prices."""
+    """Exact match by cost: each agent a point, each way to allocate a line over the prices.
+
+    What is far below the best agent is left out, so that the frontier can be seen.
+    """
     units = bed.units / bed.units.max()
     rows = np.arange(len(bed))
     with drawing(path, 5.2, 3.4) as figure:
         axes = figure.subplots()
-        for j, name in enumerate(bed.agents):
-            em = 100 * bed.em[:, j].mean()
-            axes.plot(units[j], em, "x", color="0.4")
-            axes.annotate(name, (units[j], em), (4, -3), textcoords="offset points", fontsize=6)
+        alone = 100 * bed.em.mean(axis=0)
+        shown = [j for j in range(len(alone)) if alone[j] > alone.max() - _BELOW]
+        for place, j in enumerate(shown):
+            axes.plot(units[j], alone[j], "x", color="0.2", zorder=3)
+            # Above and below in turn: neighbours' names would lie on one another.
+            above = (0, 5) if place % 2 else (0, -10)
+            axes.annotate(
+                bed.agents[j],
+                (units[j], alone[j]),
+                above,
+                textcoords="offset points",
+                fontsize=6,
+                ha="center",
+            )
         lines = [r.name for r in chosen if r.name in _LINES or (r.kind == "ours")]
         for i, name in enumerate(lines):
             points = []
@@ -43,6 +57,8 @@ def draw_frontier(
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
             axes.plot(x, y, DASHES[i % len(DASHES)], label=name, markersize=3, **style)
         axes.set_xscale("log")
+        axes.set_xlim(0.6 * min(units[j] for j in shown), 1.5 * units.sum())
+        axes.set_ylim(alone.max() - _BELOW, alone.max() + _ABOVE)
         axes.set_xlabel(f"cost of all that were asked, {bed.agents[-1]} alone 1")
         axes.set_ylabel("exact match")
         axes.set_title(bed.name)
