@@ -95,6 +95,7 @@ class CascadeAllocator:
         dearest = max(units, default=0.0)
         self._units = np.asarray(units, dtype=np.float64) / (dearest or 1.0)
         self._sizes = cascade.stations.sum(axis=1)
+        self._plans: dict[float, Planned] = {}
 
     def allocate(
         self,
@@ -106,7 +107,7 @@ class CascadeAllocator:
         """Whom to ask next, or whose answer to give, and how likely each answer seen is right."""
         count, agents = len(questions), len(self._agents)
         answers = seen or [{} for _ in questions]
-        planned = Planned(self._cascade, self._units, price, np.ones(agents, dtype=bool))
+        planned = self._planned(price)
         texts = [[_text(row.get(j)) for j in range(agents)] for row in answers]
         asked = np.array([[j in row for j in range(agents)] for row in answers], dtype=bool)
         choice = np.zeros(count, dtype=np.int64)
@@ -123,6 +124,14 @@ class CascadeAllocator:
             for i, row in zip(mine, looks, strict=True):
                 choice[i], worth[i] = self._next(int(k), asked[i], row, chances[i])
         return Allocation(self._agents, choice, 1 - worth, chances)
+
+    def _planned(self, price: float) -> Planned:
+        """The cascade at a price, kept: a server asks at the same one over and over."""
+        if price not in self._plans:
+            everyone = np.ones(len(self._agents), dtype=bool)
+            # One price at a time is what there is; somebody may try a thousand.
+            self._plans = {price: Planned(self._cascade, self._units, price, everyone)}
+        return self._plans[price]
 
     def _station(self, asked: npt.NDArray[np.bool_]) -> int:
         """The smallest station that holds all that were asked: where a cascade on its way is going."""
