@@ -48,7 +48,7 @@ Examples:
   pointsman train grader law --data law.tsv --grades no,yes --cuts 1 --out try
   pointsman train grader shop --data a.tsv --grades no,ok --cuts 2.5 --out x
   pointsman train grader mine --data beir/scifact --data beir/nq --out try
-  pointsman train grader big --data law.tsv --grades no,yes --cuts 1 --out x --full
+  pointsman train grader big --full --data x.tsv --grades a,b --cuts 1 --out y
 
 A grader at my-space/specialists/NAME is used by POINTSMAN_GRADE__GRADER=NAME,
 or by the line `grader: NAME` under `grade:` in my-space/pointsman.yaml; one
