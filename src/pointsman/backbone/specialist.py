@@ -27,7 +27,7 @@ from pointsman.backbone.lora import (
     write_adapter,
 )
 from pointsman.backbone.weights import file_sha256
-from pointsman.backbone.whole import whole_folder
+from pointsman.backbone.whole import check_only_over, whole_folder
 from pointsman.errors import InputError, SpecialistError
 
 FORMAT_VERSION = 1
@@ -93,12 +93,7 @@ def save_specialist(
 
 def check_replaceable(folder: Path) -> None:
     """Raise SpecialistError where something other than a specialist would be overwritten."""
-    if folder.is_file() or (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / SPECIALIST_FILE).is_file()
-    ):
-        raise SpecialistError(
-            f"{folder}: is there and is not a specialist, so it is not replaced; name another place"
-        )
+    check_only_over(folder, SPECIALIST_FILE, "a specialist")
 
 
 def load_specialist(folder: Path, kind: str | None = None) -> Specialist:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pointsman.errors import ReadOnlyError
+from pointsman.errors import ReadOnlyError, SpecialistError
 
 
 @contextmanager
@@ -35,6 +35,15 @@ def whole_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
         _replace(folder, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_only_over(folder: Path, marker: str, what: str) -> None:
+    """Raise SpecialistError where something else than `what` is, whose folders hold the file `marker`."""
+    taken = folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file()
+    if folder.is_file() or taken:
+        raise SpecialistError(
+            f"{folder}: is there and is not {what}, so it is not replaced; name another place"
+        )
 
 
 def _replace(folder: Path, aside: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import read_safetensors
-from pointsman.backbone.whole import whole_folder
+from pointsman.backbone.whole import check_only_over, whole_folder
 from pointsman.defer.candidates import said
 from pointsman.defer.cascade import Cascade, Planned
 from pointsman.defer.logistic import Logistic
@@ -243,11 +243,7 @@ def load_allocator(
 
 def check_allocator_replaceable(folder: Path) -> None:
     """Raise SpecialistError where something other than an allocator would be overwritten."""
-    taken = folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file()
-    if folder.is_file() or taken:
-        raise SpecialistError(
-            f"{folder}: is there and is not an allocator, so it is not replaced; name another place"
-        )
+    check_only_over(folder, DESCRIPTION, "an allocator")
 
 
 _LOGISTIC = ("mean", "spread", "weights", "bias")

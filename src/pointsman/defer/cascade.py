@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pointsman.defer.candidates import Floats, Mask, Said
 from pointsman.defer.cost import Choices
-from pointsman.defer.logistic import Logistic
+from pointsman.defer.logistic import Logistic, log_odds
 from pointsman.defer.verifier import Verifier, best, sureness
 from pointsman.errors import ConfigError
 
@@ -244,8 +244,7 @@ def _easy(before: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> 
 
 def _hope(easy: Logistic, before: npt.NDArray[np.floating]) -> Floats:
     """Its log-odds [n]: how easy a question looks before anyone is asked."""
-    chance = np.clip(easy(before)[:, 0], 1e-4, 1 - 1e-4)
-    return np.log(chance / (1 - chance)).astype(np.float32)
+    return log_odds(easy(before)[:, 0]).astype(np.float32)
 
 
 def _curve(hope: Floats, numbers: Floats) -> Floats:

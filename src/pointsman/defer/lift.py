@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.defer.cost import Choices, Floats
-from pointsman.defer.logistic import Logistic
+from pointsman.defer.logistic import Logistic, log_odds
 
 Features = npt.NDArray[np.floating]
 
@@ -29,11 +29,11 @@ class ItemResponse:
     def learn(cls, features: Features, right: Floats, penalty: float = 0.03) -> ItemResponse:
         """From features [n, d] and whether each agent was right [n, A]."""
         easy = Logistic.learn(features, right.mean(axis=1, keepdims=True), penalty)
-        return cls(easy, Logistic.learn(_log_odds(easy(features)), right, 1e-4))
+        return cls(easy, Logistic.learn(log_odds(easy(features)), right, 1e-4))
 
     def __call__(self, features: Features) -> Floats:
         """Chances of being right [n, A]."""
-        return self.agents(_log_odds(self.easy(features)))
+        return self.agents(log_odds(self.easy(features)))
 
 
 class Lift:
@@ -75,8 +75,3 @@ class Lift:
         sure = lift.mean(axis=0) - bound * lift.std(axis=0)
         choice = sure.argmax(axis=1)
         return np.where(sure[np.arange(len(choice)), choice] > 0, choice, alone).astype(np.int64)
-
-
-def _log_odds(chances: Floats) -> Floats:
-    clipped = np.clip(chances, 1e-4, 1 - 1e-4)
-    return np.asarray(np.log(clipped / (1 - clipped)))

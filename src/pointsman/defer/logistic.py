@@ -69,3 +69,9 @@ class Logistic:
         """Chances [n, K]."""
         logits = ((features - self.mean) / self.spread) @ self.weights + self.bias
         return np.asarray(expit(logits.astype(np.float64)))
+
+
+def log_odds(chances: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """log(p / (1 - p)) of chances, kept away from 0 and 1 so that it is finite."""
+    clipped = np.clip(chances, 1e-4, 1 - 1e-4)
+    return np.asarray(np.log(clipped / (1 - clipped)))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pointsman.defer.candidates import Floats, Mask, Said, features, first_of_each
 from pointsman.defer.cost import Choices
-from pointsman.defer.logistic import Logistic
+from pointsman.defer.logistic import Logistic, log_odds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,8 +143,7 @@ def sureness(said: Said, asked: Mask, chances: Floats) -> Floats:
     sure = of_each[:, 0]
     second = of_each[:, 1] if said.agents > 1 else np.zeros(len(said))
     held = there.any(axis=1)
-    clipped = np.clip(sure, 1e-4, 1 - 1e-4)
-    odds = np.where(held, np.log(clipped / (1 - clipped)), 0)
+    odds = np.where(held, log_odds(sure), 0)
     return np.stack([sure, odds, second, there.sum(axis=1), held], axis=1).astype(np.float32)
 
 

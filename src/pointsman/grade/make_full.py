@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pointsman.backbone.weights import locate
-from pointsman.backbone.whole import whole_folder
-from pointsman.errors import SpecialistError
+from pointsman.backbone.whole import check_only_over, whole_folder
 from pointsman.grade.calibrate import calibrate
 from pointsman.grade.card import grader_card
 from pointsman.grade.full import FullRecipe, record, train_fully
@@ -86,9 +85,4 @@ def full_run_name(source: Source, recipe: FullRecipe, base: str | None) -> str:
 
 def check_full_replaceable(folder: Path) -> None:
     """Raise SpecialistError where something other than such a grader would be overwritten."""
-    taken = folder.is_dir() and any(folder.iterdir()) and not (folder / GRADING_FILE).is_file()
-    if folder.is_file() or taken:
-        raise SpecialistError(
-            f"{folder}: is there and is not a fully fine-tuned grader, so it is not replaced; "
-            "name another place"
-        )
+    check_only_over(folder, GRADING_FILE, "a fully fine-tuned grader")
