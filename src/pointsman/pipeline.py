@@ -240,10 +240,7 @@ class Pipeline:
             [each.relevance for each in graded],
             deadline,
         )
-        contexts = [
-            [each.passages[i] for i in chosen.order]
-            for each, chosen in zip(graded, selected, strict=True)
-        ]
+        contexts = [chosen.of(each.passages) for each, chosen in zip(graded, selected, strict=True)]
         clock.lap("selecting")
         return _Found(routing, hits, graded, selected, contexts)
 

@@ -6,7 +6,7 @@ Nothing here computes, reads a file or imports a model, so every room may import
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class Passage:
     """A piece of a document: what is indexed, retrieved and read.
 
     `start` and `end` are character offsets of `text` in the document's text; a document that is
-    not cut is one passage with its own id, `start=0` and `end=len(text)`.
+    not cut is one passage with its own id, `start=0` and `end=len(text)`. `belief` is what a selector
+    gives a reader along: log-odds that are added to those of its spans.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Passage:
     start: int = 0
     end: int = 0
     metadata: Metadata = field(default_factory=dict)
+    belief: float = field(default=0.0, compare=False)
 
     @property
     def content(self) -> str:
@@ -133,12 +135,25 @@ class Selection:
     """Which of one question's n passages the reader sees: their places `order` [k] in reading order.
 
     `chances` [n] is how likely each was: a chosen one when its turn came, the others at the turn after
-    the last; None where nothing was weighed. `gflops` is what selecting took.
+    the last; None where nothing was weighed. `beliefs` [n] are the log-probabilities that each is the
+    one to read, were it only one; None where nothing is believed. `gflops` is what selecting took.
     """
 
     order: npt.NDArray[np.int64]
     chances: FloatArray | None = None
     gflops: float = 0.0
+    beliefs: FloatArray | None = None
+
+    def of(self, passages: Sequence[Passage]) -> list[Passage]:
+        """The chosen ones in reading order, each with what is believed of it against the best of them."""
+        if self.beliefs is None or not len(self.order):
+            return [passages[i] for i in self.order]
+        chosen = self.beliefs[self.order]
+        against = (chosen - chosen.max()).tolist()
+        return [
+            replace(passages[i], belief=belief)
+            for i, belief in zip(self.order, against, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

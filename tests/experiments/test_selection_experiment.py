@@ -2,43 +2,44 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from graded import COLOURS, GREEK
 from letters import article, write_articles
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import new_adapter
+from pointsman.data.multihop import MultihopQuestion, Paragraph, write_multihop
 from pointsman.errors import InputError
-from pointsman.experiments.report import silent
+from pointsman.experiments.report import Report, silent
 from pointsman.experiments.selection.bed import SETS, Sizes, halves, load
 from pointsman.experiments.selection.estimator import Counted
+from pointsman.experiments.selection.hops import ALWAYS, SAID, SPANS, TESTED, load_folds
 from pointsman.experiments.selection.lab import Plans
-from pointsman.experiments.selection.rows import APART, BOUND
+from pointsman.experiments.selection.rows import APART, BOUND, DRO, PLAIN
 from pointsman.experiments.selection.run import run
 from pointsman.joint.recipe import Recipe
+from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings
-from pointsman.read.recipe import Recipe as ReaderRecipe
+from pointsman.read.task import Part as ReaderPart
 from pointsman.select.em import log_marginal, posterior
 from pointsman.select.selector import SelectorSettings
 from pointsman.training.loop import Plan
 from pointsman.types import ReadingExample
 from tiny import write_tiny
 
-SIZES = Sizes(read=40, taught=30, together=20, dev=10, test=12, candidates=6, trained_candidates=5)
+SIZES = Sizes(taught=30, together=8, dev=8, test=12, candidates=6, trained_candidates=5)
 PLAN = Plan(measure="none", epochs=1, learning_rate=3e-3, evaluations=1)
 PLANS = Plans(
-    ReaderRecipe(
-        rank=4,
-        alpha=8.0,
-        clozes=0,
-        dropout=0.0,
-        settings=ReaderSettings(max_length=40, overlap=8, answer_width=4),
-        plan=Plan(measure="f1", epochs=1, learning_rate=3e-3, evaluations=1),
-    ),
-    warm=Plan(measure="recall@1", epochs=1, learning_rate=3e-3, evaluations=1),
-    together=Recipe(
+    PLAN,
+    PLAN,
+    Recipe(
         selector=SelectorSettings("pointer", 5, 48),
         reader=ReaderSettings(max_length=40, overlap=8, answer_width=4),
         iterations=1,
@@ -53,6 +54,31 @@ PLANS = Plans(
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return Backbone.load(write_tiny(tmp_path_factory.mktemp("tiny")), device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def reader(backbone: Backbone) -> ReaderPart:
+    generator = torch.Generator().manual_seed(0)
+    width = backbone.shape.width
+    return ReaderPart(
+        new_adapter(backbone.model, 4, 8.0, generator), SpanHead.fresh(width, generator)
+    )
+
+
+def several(count: int, rng: random.Random, numbers: Iterator[int]) -> list[MultihopQuestion]:
+    """Questions with five paragraphs, two of them supporting; every fourth is answered by yes."""
+    made = []
+    for _ in range(count):
+        number = next(numbers)
+        letters, colours = rng.sample(GREEK, 5), rng.choices(COLOURS, k=5)
+        paragraphs = tuple(
+            Paragraph(letter, f"after {letter} {number} comes {colour}", place < 2)
+            for place, (letter, colour) in enumerate(zip(letters, colours, strict=True))
+        )
+        answer = "yes" if number % 4 == 0 else colours[1]
+        asked = f"what follows {letters[0]} {letters[1]} {number}"
+        made.append(MultihopQuestion(f"m{number}", asked, (answer,), paragraphs))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +98,23 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if len(collection) == 1:
             whole = itertools.chain.from_iterable(articles.values())
             write_articles(folder / f"{collection[0]}.json", whole)
+    hops = folder.parent / "multihop"
+    hops.mkdir()
+    for name in (*ALWAYS, *TESTED):
+        write_multihop(hops / f"{name}.jsonl", several(20, rng, numbers))
     return folder.parent
 
 
-def test_who_learns_together_was_not_read_before(bed: Path, backbone: Backbone) -> None:
+def test_who_learns_together_was_not_seen_before(bed: Path, backbone: Backbone) -> None:
     found = load(bed, backbone, SIZES, silent)
-    apart = {example.question for example in found.read} | {e.question for e in found.taught}
+    apart = {each.question for each in found.taught}
+    together = {each.question for each in found.together}
+    dev = {each.question for each in found.dev}
     tests = {e.question for asked in found.tests.values() for e in asked}
-    assert len(found.together) == 60
-    assert not apart & {each.question for each in found.together}
-    assert not tests & (apart | {e.question for e in (*found.together, *found.dev)})
+    assert len(found.together) == 24
+    assert not apart & together
+    assert not dev & (apart | together)
+    assert not tests & (apart | together | dev)
     assert {len(each.passages) for each in found.together} == {5}
     assert {len(each.passages) for each in found.dev} == {6}
     assert sorted(found.tests) == ["squad-articles", "squadshifts-newwiki"]
@@ -90,6 +123,34 @@ def test_who_learns_together_was_not_read_before(bed: Path, backbone: Backbone) 
     first, second = halves(examples)
     assert not {e.cluster for e in first} & {e.cluster for e in second}
     assert len(first) == len(second) == 6
+
+
+def test_every_fold_is_a_test_once(bed: Path, backbone: Backbone, tmp_path: Path) -> None:
+    beds = load_folds(bed, backbone)
+    tested = [each for fold in beds for asked in fold.tests.values() for each in asked]
+    assert len(tested) == len({each.id for each in tested}) == 40
+    for fold in beds:
+        held = {each.question for asked in fold.tests.values() for each in asked}
+        seen = {each.question for each in (*fold.taught, *fold.together, *fold.dev)}
+        assert not held & seen
+        assert len(seen) == 60 + 32
+        assert len(fold.dev) == 8
+        assert all(each.answers == ("yes",) for each in fold.tests[SAID])
+        assert not any(each.answers == ("yes",) for each in fold.tests[SPANS])
+    # A reader is taught with what supports an answer alone, and among others.
+    alone, among = beds[0].read[0].texts
+    assert alone.startswith("yes no\n")
+    assert alone.count("after") == 2
+    assert among.count("after") == 4
+    shutil.copytree(bed, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "multihop" / f"{ALWAYS[0]}.jsonl").write_bytes(
+        (bed / "multihop" / f"{TESTED[0]}.jsonl").read_bytes()
+    )
+    with pytest.raises(InputError, match="hotpotqa-train100"):
+        load_folds(tmp_path, backbone)
+    (tmp_path / "multihop" / f"{TESTED[0]}.jsonl").unlink()
+    with pytest.raises(InputError, match=r"no hotpotqa-dev500\.jsonl in it"):
+        load_folds(tmp_path, backbone)
 
 
 def test_a_test_question_in_train_is_refused(bed: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -108,38 +169,37 @@ def test_a_test_question_in_train_is_refused(bed: Path, backbone: Backbone, tmp_
 
 
 def test_the_whole_experiment_and_going_on_with_it(
-    bed: Path, backbone: Backbone, tmp_path: Path
+    bed: Path, backbone: Backbone, reader: ReaderPart, tmp_path: Path
 ) -> None:
-    report = run(bed, backbone, tmp_path, sizes=SIZES, plans=PLANS, seeds=2)
+    def once(seeds: int = 2, **more: Any) -> Report:
+        return run(bed, backbone, reader, tmp_path, sizes=SIZES, plans=PLANS, seeds=seeds, **more)
+
+    report = once()
     tables = {table.title: table for table in report.tables}
     main = tables["squad-articles, 2 seeds"]
     rows = {str(row[0]): row for row in main.rows}
-    assert {"retrieval order", APART, "DRO", "ours: every set", BOUND} <= rows.keys()
+    assert {PLAIN, *APART, DRO, "ours: every set counted", BOUND} <= rows.keys()
     # What supports the answer is all that the bound reads.
     assert rows[BOUND][8] == pytest.approx(1.0)
     assert float(rows["retrieval order, all read"][7]) == 6  # type: ignore[arg-type]
-    differences = tables["squad-articles: differences"]
-    assert len(differences.rows) == len(rows) - 1
-    iterations = tables["Iterations, on dev"].rows
-    assert [row[1] for row in iterations] == [0, 1, 0, 1]
+    assert len(tables["squad-articles: differences"].rows) == len(rows) - 1
+    recalls = tables["squad-articles: answers in the first passages"].rows
+    assert [row[0] for row in recalls][0] == APART[0]
+    assert tables["iterations, on dev"].rows[0][:2] == [DRO, 0]
+    assert [row[1] for row in tables["iterations, on dev"].rows] == [0, 1, 0, 1]
+    hops = tables[f"several passages: {SPANS}, 2 seeds"]
+    assert "ours: the likeliest selections" in {str(row[0]) for row in hops.rows}
+    assert tables[f"several passages: {SAID}, 2 seeds"].notes[0].startswith("10 questions")
     estimated = tables["The gradient of m drawn selections"].rows
     assert estimated[1][2:] == [pytest.approx(1.0), 0.0, 0.0]  # m = 1, centred: nothing at all
     shown: list[str] = []
-    again = run(
-        bed,
-        backbone,
-        tmp_path,
-        sizes=SIZES,
-        plans=PLANS,
-        seeds=2,
-        show=lambda what, *_: shown.append(what),
-    )
+    again = once(show=lambda what, *_: shown.append(what))
     assert [table.rows for table in again.tables] == [table.rows for table in report.tables]
     assert not any(what.startswith("reading the candidates") for what in shown)
     with pytest.raises(InputError, match="no row 'theirs'; there are retrieval order, "):
-        run(bed, backbone, tmp_path, sizes=SIZES, plans=PLANS, seeds=1, only=["theirs"])
-    few = run(bed, backbone, tmp_path, sizes=SIZES, plans=PLANS, seeds=1, only=["retrieval order"])
-    assert [len(table.rows) for table in few.tables] == [1, 1, 0, 0]
+        once(1, only=["theirs"])
+    few = once(1, only=[PLAIN], hops=False)
+    assert [len(table.rows) for table in few.tables] == [1, 0, 0, 1, 0, 0]
 
 
 def test_more_samples_are_nearer_to_the_exact_gradient() -> None:

@@ -18,7 +18,7 @@ from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.reading import exact_match
 from pointsman.joint.asked import Asked, digest, ungraded
 from pointsman.joint.em import best, train_together, warm_up
-from pointsman.joint.estimate import estimate
+from pointsman.joint.estimate import estimate, explained
 from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.head import SpanHead
@@ -217,6 +217,30 @@ def test_an_answer_in_no_candidate_is_counted_and_never_nan(
         assert torch.isfinite(tensor).all()
 
 
+def test_the_likeliest_selections_are_weighed_by_the_posterior(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    """With as many as there are, 4 of one and 12 of two, nothing of the posterior is left out."""
+    asked, begun = world(5, seed=3), start(backbone)
+    looking = recipe(samples=16, looks="likeliest")
+    found = estimate(backbone, asked, begun, looking, tmp_path)
+    assert found.log_prior is not None
+    torch.testing.assert_close(found.log_prior.exp().sum(1), torch.ones(5))
+    expected = posterior(found.log_prior.double(), found.log_p)
+    torch.testing.assert_close(found.weights, expected)
+    again = estimate(backbone, asked, begun, looking, tmp_path)
+    torch.testing.assert_close(again.weights, found.weights)
+    # Fewer: those of the highest prior, and log p(y | x) by selections drawn is an average of theirs.
+    few = estimate(backbone, asked, begun, recipe(samples=3, looks="likeliest"), tmp_path / "few")
+    assert few.log_prior is not None
+    torch.testing.assert_close(few.log_prior, found.log_prior.topk(3, dim=1).values)
+    log_p, entropy = explained(backbone, asked, begun, recipe(samples=400))
+    exact = torch.logsumexp(found.log_prior.double() + found.log_p, 1)
+    torch.testing.assert_close(log_p, exact, atol=0.3, rtol=0)
+    exactly = -(found.log_prior.exp() * found.log_prior).sum(1).mean().item()
+    assert entropy == pytest.approx(exactly, abs=0.1)
+
+
 def replace_answers(asked: Asked, answers: tuple[str, ...]) -> Asked:
     return Asked(
         asked.id, asked.question, answers, asked.passages, asked.relevance, asked.supporting
@@ -247,13 +271,18 @@ def test_both_learn_where_the_reader_sees_passages_together(
         selector_plan=quick,
         reader_plan=replace(quick, epochs=4),
     )
+
+    def measured_together(weights: Both) -> Mapping[str, float]:
+        selector, reader = weights.on(backbone, both)
+        return measure(tests, selector, as_read(reader)).means()
+
     history = train_together(
         backbone,
         world(300, seed=1),
         start(backbone),
         both,
         tmp_path,
-        lambda selector, reader: measure(tests, selector, as_read(reader)).means(),
+        measured_together,
     )
     before, after = (each.measures for each in history)
     assert before["em"] < 20

@@ -17,6 +17,7 @@ from pointsman.select.permutation import (
     all_sets,
     best,
     gumbel_top_k,
+    likeliest,
     log_prob,
     sample,
     set_log_prob,
@@ -65,6 +66,37 @@ def test_scores_may_depend_on_what_was_chosen() -> None:
     assert shares == pytest.approx(chances.tolist(), abs=0.012)
     one, again = best(step, 4, 3, m=2)
     assert one.tolist() == again.tolist() == [2, 0, END]
+
+
+def test_a_wide_beam_finds_the_likeliest_selections() -> None:
+    """Of two questions; against all 40 selections of one to three, whose scores depend on what was taken."""
+    offsets = torch.tensor([[0.0, 0.4, -0.3, 0.9], [1.0, -1.0, 0.2, 0.1]], dtype=torch.float64)
+
+    def scores_of(question: int, prefix: torch.Tensor) -> torch.Tensor:
+        scores = torch.cat([SCORES + offsets[question], STOP]).repeat(len(prefix), 1)
+        for row, taken in enumerate(prefix.tolist()):
+            if taken and taken[-1] != END:
+                scores[row, (taken[-1] + 1) % 4] -= 1
+        return scores
+
+    every = all_selections(4, 3, stopping=True)
+
+    def step(prefix: torch.Tensor) -> torch.Tensor:
+        half = len(prefix) // 2
+        return torch.cat([scores_of(0, prefix[:half]), scores_of(1, prefix[half:])])
+
+    found, log_p = likeliest(step, 4, 3, 40, 2)
+    for question in range(2):
+        along = torch.stack([scores_of(question, every[:, :t]) for t in range(3)], dim=1)
+        exact = log_prob(along, every)
+        torch.testing.assert_close(log_p[question].double(), exact.sort(descending=True).values)
+        assert found[question, 0].tolist() == every[exact.argmax()].tolist()
+        assert {tuple(row) for row in found[question].tolist()} == set(map(tuple, every.tolist()))
+    # More than there are: what is missing weighs nothing and is still a selection.
+    more, weights = likeliest(lambda prefix: step(prefix)[:, [0, 1, 4]], 2, 2, 9, 2)
+    assert torch.isneginf(weights[:, 4:]).all()
+    assert torch.isfinite(weights[:, :4]).all()
+    assert (more[:, 4:] == more[:, :1]).all()
 
 
 def test_gumbel_top_k_draws_as_often_as_is_likely() -> None:

@@ -10,7 +10,7 @@ import typer
 from pointsman.cli.measuring import run_experiment
 from pointsman.cli.options import BackboneName, Json, Limit, RecipeName, ResultStem, Seed
 from pointsman.cli.places import cache_directory
-from pointsman.cli.training import LOG_EVERY, encoder_to_train
+from pointsman.cli.training import LOG_EVERY, encoder_to_train, grader_folder, reader_folder
 
 if TYPE_CHECKING:
     from pointsman.experiments.report import Report, Show
@@ -182,6 +182,20 @@ def selection(
         list[str] | None,
         typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
     ] = None,
+    single: Annotated[
+        bool,
+        typer.Option("--single", help="Leave out questions that take several passages."),
+    ] = False,
+    reader: Annotated[
+        str,
+        typer.Option(metavar="DIR", help="The reader to begin as; by default the one that ships."),
+    ] = "default",
+    grader: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR", help="Who grades for the selectors; by default the one that ships."
+        ),
+    ] = "default",
     limit: Limit = None,
     backbone: BackboneName = None,
     run: Run = None,
@@ -190,17 +204,31 @@ def selection(
 ) -> None:
     """DRO: the passages and the reader learn each other.
 
-    Questions on articles and on an encyclopaedia; selector and reader apart,
-    together by the paper's EM, its two ablations, and ours.
+    Questions on articles and on an encyclopaedia, and questions that take
+    several passages; selector and reader apart, together by the paper's EM, its
+    two ablations, and ours.
     """
 
     def measure(show: Show) -> Report:
+        from pointsman.backbone.encoder import Backbone
         from pointsman.experiments.selection.run import run as run_selection
+        from pointsman.grade.grader import PairGrader
+        from pointsman.read.recipe import read_trained
 
-        base = encoder_to_train(backbone)
+        base, fast = encoder_to_train(backbone), Backbone.load(backbone)
         folder = run or cache_directory() / "selection"
         return run_selection(
-            data, base, folder, seeds=seeds, limit=limit, only=row or None, show=show
+            data,
+            base,
+            read_trained(base, reader_folder(reader)),
+            folder,
+            fast=fast,
+            grader=PairGrader.load(fast, grader_folder(grader)),
+            seeds=seeds,
+            limit=limit,
+            only=row or None,
+            hops=not single,
+            show=show,
         )
 
     run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)

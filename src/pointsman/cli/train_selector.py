@@ -31,6 +31,7 @@ from pointsman.cli.training import (
     command_words,
     encoder_to_train,
     fitting,
+    reader_folder,
     specialist_to_start,
 )
 
@@ -166,7 +167,7 @@ def selector(
                 base,
                 data,
                 fresh_selector(base, seed, _adapter(base, start)),
-                SpanReader.load(base, _folder(reader)),
+                SpanReader.load(base, reader_folder(reader)),
                 recipe,
                 plan,
                 run,
@@ -245,8 +246,8 @@ def selection(
     output = Output(json)
     with output.working("loading the encoder", every=LOG_EVERY) as working:
         base = encoder_to_train(backbone)
-        reader_folder = _folder(reader)
-        reading = ReaderSettings.of(load_specialist(reader_folder, READER).settings)
+        begun_reader = reader_folder(reader)
+        reading = ReaderSettings.of(load_specialist(begun_reader, READER).settings)
         if joined:
             reading = replace(reading, joined=True, max_length=512)
         settings = SelectorSettings(policy.value, passages)
@@ -274,7 +275,7 @@ def selection(
                 base,
                 data,
                 fresh_selector(base, seed, _adapter(base, start)),
-                SpanReader.load(base, reader_folder),
+                SpanReader.load(base, begun_reader),
                 recipe,
                 replace(WARM, seed=seed),
                 run / "selector",
@@ -283,7 +284,7 @@ def selection(
             made = make_both(
                 base,
                 data,
-                Both(part, read_trained(base, reader_folder)),
+                Both(part, read_trained(base, begun_reader)),
                 recipe,
                 run,
                 folder,
@@ -328,12 +329,6 @@ def _data(
         ", ".join(map(str, train)),
     )
     return Data(", ".join(dict.fromkeys(path.name for path in train)), learned, watched, licence)
-
-
-def _folder(reader: str) -> Path:
-    from pointsman.workspace import DEFAULT_READER, SHIPPED
-
-    return SHIPPED / DEFAULT_READER if reader == "default" else Path(reader)
 
 
 def _adapter(base: Backbone, name: str) -> LoraAdapter | None:

@@ -68,14 +68,27 @@ def encoder_to_train(name: str | None) -> Backbone:
     return Backbone.load(name, attention="eager")
 
 
+def reader_folder(name: str) -> Path:
+    """A reader's folder; that of the one that ships for "default"."""
+    from pointsman.workspace import DEFAULT_READER, SHIPPED
+
+    return SHIPPED / DEFAULT_READER if name == "default" else Path(name)
+
+
+def grader_folder(name: str) -> Path:
+    """A grader's folder; that of the one that ships for "default"."""
+    from pointsman.workspace import DEFAULT_GRADER, SHIPPED
+
+    return SHIPPED / DEFAULT_GRADER if name == "default" else Path(name)
+
+
 def specialist_to_start(name: str) -> Specialist | None:
     """The specialist that training begins as: a folder, the reader that ships for "default", or none."""
     from pointsman.backbone.specialist import load_specialist
-    from pointsman.workspace import DEFAULT_READER, SHIPPED
 
     if name == "none":
         return None
-    return load_specialist(SHIPPED / DEFAULT_READER if name == "default" else Path(name))
+    return load_specialist(reader_folder(name))
 
 
 def fitting(base: Backbone, name: str, begun: Specialist | None) -> Specialist | None:

@@ -31,7 +31,6 @@ from pointsman.joint.estimate import estimate
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.joined import find
 from pointsman.read.marginal import MarginalTask
-from pointsman.read.reader import SpanReader
 from pointsman.select.objectives import Supervised
 from pointsman.select.selector import ListSelector
 from pointsman.select.task import Objective, SelectorTask, read_lists
@@ -40,8 +39,8 @@ from pointsman.training.checkpoint import checkpoints
 from pointsman.training.loop import Plan, Progress, train
 
 Show = Callable[[str, Progress], None]
-Measure = Callable[[ListSelector, SpanReader], Mapping[str, float]]
-"""Selector and reader -> measures on dev, higher is better."""
+Measure = Callable[[Both], Mapping[str, float]]
+"""The weights of selector and reader -> measures on dev, higher is better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +72,12 @@ def train_together(
     if recipe.frozen:
         read = read_lists(backbone, start.selector.adapter, lists(asked), recipe.selector)
     both = start
-    history = [Iteration(both, _measured(backbone, both, recipe, folder / "start", measure))]
+    history = [Iteration(both, _measured(both, folder / "start", measure))]
     for number in range(1, recipe.iterations + 1):
         here = folder / f"iteration-{number}"
         seeded = replace(recipe, seed=recipe.seed * 1_000 + number)
         both = _step(backbone, asked, both, seeded, here, read, show or _silent)
-        history.append(Iteration(both, _measured(backbone, both, recipe, here, measure)))
+        history.append(Iteration(both, _measured(both, here, measure)))
     return history
 
 
@@ -182,15 +181,13 @@ def _selector_task(
     )
 
 
-def _measured(
-    backbone: Backbone, both: Both, recipe: Recipe, folder: Path, measure: Measure
-) -> Mapping[str, float]:
+def _measured(both: Both, folder: Path, measure: Measure) -> Mapping[str, float]:
     """Dev's measures, taken once."""
     path = folder / "measures.json"
     if path.is_file():
         found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    found = dict(measure(*both.on(backbone, recipe)))
+    found = dict(measure(both))
     with replacing(path) as file:
         json.dump(found, file)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,11 @@ from pointsman.read.marginal import Shown
 from pointsman.read.reader import SpanReader
 from pointsman.select import sets
 from pointsman.select.chooser import Chooser
-from pointsman.select.em import posterior, sample_weights, told
+from pointsman.select.em import posterior, sample_weights, sampled_log_marginal, told
 from pointsman.select.objectives import Marginal, Weighed
 from pointsman.select.passagewise import set_log_likelihood
 from pointsman.select.permutation import END
+from pointsman.select.pointer import Candidates
 from pointsman.select.selector import extras, padded
 from pointsman.select.task import Objective, read_lists
 from pointsman.select.task import Part as SelectorPart
@@ -38,13 +39,22 @@ _TOGETHER = 64
 class Estimate:
     """The E-step's result: selections `drawn` [q, m, k] of each question, from the selector or, exactly,
     from the posterior; `log_p` [q, m] of the answers, given each; `entropy`, the selector's mean one in
-    nats. Of a reader that looks at one passage at a time also its `shares` of each question.
+    nats. Of a reader that looks at one passage at a time also its `shares` of each question. Selections
+    that were not drawn but are the selector's likeliest have their `log_prior` [q, m].
     """
 
     drawn: Tensor
     log_p: Tensor
     entropy: float
     shares: Sequence[Shares] = ()
+    log_prior: Tensor | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """How much each selection counts [q, m]: what was drawn from the selector has its prior already."""
+        if self.log_prior is None:
+            return sample_weights(self.log_p)
+        return posterior(self.log_prior, self.log_p)
 
     @property
     def unanswered(self) -> int:
@@ -60,12 +70,12 @@ class Estimate:
         if recipe.selector.policy == "sets":
             both = [_tensors(each) for each in self.shares]
             return Marginal([a for a, _ in both], [b for _, b in both])
-        weights = told(sample_weights(self.log_p)).float()
+        weights = told(self.weights).float()
         return Weighed(list(self.drawn), list(weights))
 
     def shown(self, asked: Sequence[Asked], recipe: Recipe) -> list[Shown]:
         """What the reader learns from."""
-        weights = sample_weights(self.log_p)
+        weights = self.weights
         if recipe.selector.policy == "sets":  # drawn from the posterior: all weigh the same
             weights = torch.isfinite(self.log_p).double() / self.log_p.shape[1]
         show = _joined if recipe.reader.joined else _apart
@@ -105,33 +115,14 @@ def estimate(
 ) -> Estimate:
     """The E-step, kept in `folder`; `read` is what a selector that stays read of the pairs."""
     path = folder / "estimate.npz"
-    key = f"{digest(asked)} {recipe.selector} {recipe.reader} {recipe.samples} {recipe.seed}"
+    key = f"{digest(asked)} {recipe.selector} {recipe.reader} {recipe.samples} {recipe.looks} {recipe.seed}"
     if path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            if str(kept["key"]) != key:
-                raise ConfigError(
-                    f"{folder} holds a run on other questions or with other settings; go on with the "
-                    "same ones, or start afresh in another directory"
-                )
-            ends = np.cumsum([len(each.passages) for each in asked])[:-1]
-            pairs = zip(np.split(kept["answer"], ends), np.split(kept["all"], ends), strict=True)
-            return Estimate(
-                torch.from_numpy(kept["drawn"]),
-                torch.from_numpy(kept["log_p"]),
-                float(kept["entropy"]),
-                () if recipe.reader.joined else [Shares(answer, every) for answer, every in pairs],
-            )
+        return _kept(path, key, asked, recipe)
     _, reader = both.on(backbone, recipe)
-    shares: list[Shares] = []
-    if not recipe.reader.joined:
-        shares = SpanLikelihood(reader).shares(
-            [each.question for each in asked],
-            [each.passages for each in asked],
-            [each.answers for each in asked],
-        )
-    drawn, entropy = _drawn(backbone, both.selector, asked, shares, recipe, read)
+    shares = [] if recipe.reader.joined else _shares(reader, asked)
+    drawn, entropy, log_prior = _drawn(backbone, both.selector, asked, shares, recipe, read)
     log_p = _joined_log_p(reader, asked, drawn) if recipe.reader.joined else _log_p(shares, drawn)
-    found = Estimate(drawn, log_p, entropy, shares)
+    found = Estimate(drawn, log_p, entropy, shares, log_prior)
     folder.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(".estimate.npz")
     nothing = [np.zeros(0)]
@@ -142,10 +133,57 @@ def estimate(
         all=np.concatenate([each.all for each in shares] or nothing),
         drawn=drawn.numpy(),
         log_p=log_p.numpy(),
+        log_prior=np.zeros(0) if log_prior is None else log_prior.numpy(),
         entropy=entropy,
     )
     os.replace(aside, path)
     return found
+
+
+def explained(
+    backbone: Backbone,
+    asked: Sequence[Asked],
+    both: Both,
+    recipe: Recipe,
+    read: Tensor | None = None,
+) -> tuple[Tensor, float]:
+    """log (1/m Σ p(y | x, d_z)) [q] of the recipe's m selections, drawn from the selector by its seed, and
+    the selector's mean entropy in nats.
+    """
+    _, reader = both.on(backbone, recipe)
+    drawn, entropy, _ = _drawn(
+        backbone, both.selector, asked, None, replace(recipe, looks="drawn"), read
+    )
+    if recipe.reader.joined:
+        return sampled_log_marginal(_joined_log_p(reader, asked, drawn)), entropy
+    return sampled_log_marginal(_log_p(_shares(reader, asked), drawn)), entropy
+
+
+def _kept(path: Path, key: str, asked: Sequence[Asked], recipe: Recipe) -> Estimate:
+    """An estimate that was made before. Raises ConfigError for one of something else."""
+    with np.load(path, allow_pickle=False) as kept:
+        if str(kept["key"]) != key:
+            raise ConfigError(
+                f"{path.parent} holds a run on other questions or with other settings; go on with the "
+                "same ones, or start afresh in another directory"
+            )
+        ends = np.cumsum([len(each.passages) for each in asked])[:-1]
+        pairs = zip(np.split(kept["answer"], ends), np.split(kept["all"], ends), strict=True)
+        return Estimate(
+            torch.from_numpy(kept["drawn"]),
+            torch.from_numpy(kept["log_p"]),
+            float(kept["entropy"]),
+            () if recipe.reader.joined else [Shares(answer, every) for answer, every in pairs],
+            torch.from_numpy(kept["log_prior"]) if kept["log_prior"].size else None,
+        )
+
+
+def _shares(reader: SpanReader, asked: Sequence[Asked]) -> list[Shares]:
+    return SpanLikelihood(reader).shares(
+        [each.question for each in asked],
+        [each.passages for each in asked],
+        [each.answers for each in asked],
+    )
 
 
 def _log_p(shares: Sequence[Shares], drawn: Tensor) -> Tensor:
@@ -181,11 +219,15 @@ def _drawn(
     backbone: Backbone,
     part: SelectorPart,
     asked: Sequence[Asked],
-    shares: Sequence[Shares],
+    shares: Sequence[Shares] | None,
     recipe: Recipe,
     read: Tensor | None,
-) -> tuple[Tensor, float]:
-    """Selections of each question [q, m, k], and the selector's mean entropy."""
+) -> tuple[Tensor, float, Tensor | None]:
+    """Selections of each question [q, m, k], the selector's mean entropy, and the log-probabilities
+    [q, m] of selections that are the likeliest ones.
+
+    A policy of sets draws from the posterior by the passages' `shares`, and from itself without any.
+    """
     given = lists(asked)
     if read is None:
         read = read_lists(backbone, part.adapter, given, recipe.selector)
@@ -194,6 +236,8 @@ def _drawn(
     generator = torch.Generator().manual_seed(recipe.seed)
     m, k = recipe.samples, recipe.selector.passages
     drawn = torch.full((len(asked), m, k), END)
+    by_looks = recipe.looks == "likeliest" and recipe.selector.policy == "pointer"
+    log_prior = torch.full((len(asked), m), -torch.inf) if by_looks else None
     entropies = []
     for start in range(0, len(asked), _TOGETHER):
         places = [
@@ -205,22 +249,34 @@ def _drawn(
         features = torch.cat([read[pairs].float(), beside[pairs]], dim=1)
         with torch.no_grad():
             seen = chooser.head.candidates(*padded(features, [given.counts[i] for i in places]))
-            if recipe.selector.policy == "pointer":
-                found = chooser.sample(seen, m, generator)
-                drawn[places, :, : found.shape[2]] = found
-                entropies += (-chooser.log_prob(seen, found)).mean(1).tolist()
+            if recipe.selector.policy == "sets" and shares is not None:
+                for row, place in enumerate(places):
+                    mine = seen.rows(slice(row, row + 1))
+                    chosen, entropy = _from_posterior(chooser, mine, shares[place], m, generator)
+                    drawn[place, :, : chosen.shape[1]] = chosen
+                    entropies.append(entropy)
                 continue
-            for row, place in enumerate(places):
-                every = sets.all_up_to(len(asked[place].passages), k)
-                mine = seen.rows(slice(row, row + 1))
-                log_prior = chooser.log_prob(mine, every.unsqueeze(0))[0].double()
-                entropies.append(float(-(log_prior.exp() * log_prior).sum()))
-                explained = set_log_likelihood(*_tensors(shares[place]), every, log_c=0.0)
-                q = posterior(log_prior, explained)
-                if q.sum() > 0:
-                    rows = every[torch.multinomial(q, m, replacement=True, generator=generator)]
-                    drawn[place, :, : rows.shape[1]] = rows
-    return drawn, float(np.mean(entropies)) if entropies else 0.0
+            found = chooser.sample(seen, m, generator)
+            entropies += (-chooser.log_prob(seen, found)).mean(1).tolist()
+            if log_prior is not None:
+                found, log_prior[places] = chooser.likeliest(seen, m)
+            drawn[places, :, : found.shape[2]] = found
+    return drawn, float(np.mean(entropies)) if entropies else 0.0, log_prior
+
+
+def _from_posterior(
+    chooser: Chooser, seen: Candidates, shares: Shares, m: int, generator: torch.Generator
+) -> tuple[Tensor, float]:
+    """m sets [m, k] of one question by how well they explain its answer, nobody in them where none does;
+    and the selector's exact entropy.
+    """
+    every = sets.all_up_to(len(shares.all), chooser.passages)
+    log_prior = chooser.log_prob(seen, every.unsqueeze(0))[0].double()
+    q = posterior(log_prior, set_log_likelihood(*_tensors(shares), every, log_c=0.0))
+    entropy = float(-(log_prior.exp() * log_prior).sum())
+    if not q.sum() > 0:
+        return torch.full((m, every.shape[1]), END), entropy
+    return every[torch.multinomial(q, m, replacement=True, generator=generator)], entropy
 
 
 def _tensors(shares: Shares) -> tuple[Tensor, Tensor]:

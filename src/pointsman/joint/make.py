@@ -70,10 +70,12 @@ class Made:
     calibration: Mapping[str, float]
 
 
-def fresh_selector(backbone: Backbone, seed: int, start: LoraAdapter | None = None) -> SelectorPart:
-    """A selector that has learned nothing, on a fresh adapter or on that of another specialist."""
+def fresh_selector(
+    backbone: Backbone, seed: int, start: LoraAdapter | None = None, from_layer: int = 0
+) -> SelectorPart:
+    """A selector that has learned nothing, on that adapter or on a fresh one of these layers."""
     generator = torch.Generator().manual_seed(seed)
-    adapter = start or new_adapter(backbone.model, RANK, ALPHA, generator)
+    adapter = start or new_adapter(backbone.model, RANK, ALPHA, generator, from_layer=from_layer)
     head = PointerHead.fresh(candidate_width(backbone.shape.width), WIDTH, generator)
     return SelectorPart(adapter, head)
 
@@ -155,13 +157,18 @@ def make_both(
     confidence is calibrated on dev, on what the selector chooses.
     """
     recipe = tuned(recipe, backbone)
+
+    def measured(both: Both) -> Mapping[str, float]:
+        selector, reader = both.on(backbone, recipe)
+        return measure(data.dev, selector, as_read(reader)).means()
+
     history = train_together(
         backbone,
         data.train,
         start,
         recipe,
         run_folder,
-        lambda selector, reader: measure(data.dev, selector, as_read(reader)).means(),
+        measured,
         show,
     )
     chosen = best(history, MEASURE)
@@ -245,6 +252,6 @@ def _as_read(asked: Sequence[Asked], selector: ListSelector) -> list[ReadAsked]:
         [each.relevance for each in asked],
     )
     return [
-        ReadAsked(each.question, each.answers, tuple(each.passages[i] for i in chosen.order))
+        ReadAsked(each.question, each.answers, tuple(chosen.of(each.passages)))
         for each, chosen in zip(asked, selected, strict=True)
     ]

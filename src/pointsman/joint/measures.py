@@ -57,10 +57,7 @@ def measure(asked: Sequence[Asked], selector: Selector, reader: Reader) -> Measu
 
 def measured(asked: Sequence[Asked], selected: Sequence[Selection], reader: Reader) -> Measured:
     """The same of selections that were made before."""
-    shown = [
-        [each.passages[i] for i in chosen.order]
-        for each, chosen in zip(asked, selected, strict=True)
-    ]
+    shown = [chosen.of(each.passages) for each, chosen in zip(asked, selected, strict=True)]
     readings = reader.read([each.question for each in asked], shown)
     said = [reading.spans[0].text if reading.spans else "" for reading in readings]
     rows = [

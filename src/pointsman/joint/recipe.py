@@ -16,6 +16,7 @@ from pointsman.select.task import selector_of
 from pointsman.training.loop import Plan
 
 Trains = Literal["both", "selector", "reader"]
+Looks = Literal["drawn", "likeliest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +24,15 @@ class Recipe:
     """How selector and reader are trained together.
 
     `samples` is the paper's m; `iterations` its N. What a selector's policy is decides the estimate:
-    "pointer" draws, "sets" counts all. `trains` leaves one of the two as it began. A `frozen` selector
-    trains its head alone.
+    "pointer" draws, or looks at its "likeliest" selections in place of chance's; "sets" counts all.
+    `trains` leaves one of the two as it began. A `frozen` selector trains its head alone.
     """
 
     selector: SelectorSettings = field(default_factory=SelectorSettings)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     samples: int = 4
     iterations: int = 5
+    looks: Looks = "drawn"
     trains: Trains = "both"
     frozen: bool = False
     from_layer: int = 0
@@ -48,6 +50,10 @@ class Recipe:
         if self.trains not in get_args(Trains):
             raise ConfigError(
                 f"what is trained is one of {', '.join(get_args(Trains))}, not {self.trains!r}"
+            )
+        if self.looks not in get_args(Looks):
+            raise ConfigError(
+                f"an estimate looks at selections that are {' or '.join(get_args(Looks))}, not {self.looks!r}"
             )
         if self.reader.joined and self.selector.policy == "sets":
             raise ConfigError(

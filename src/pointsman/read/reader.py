@@ -101,6 +101,8 @@ class SpanReader:
     ) -> list[Reading]:
         """Read each question's passages; all questions' windows share batches.
 
+        What is believed of a passage is added to the log-odds of its spans.
+
         A question without passages, or whose passages have no text, gets a reading without spans.
         """
         pairs: list[tuple[str, str]] = []
@@ -112,7 +114,10 @@ class SpanReader:
         candidates: list[list[_Candidate]] = [[] for _ in questions]
         partitions: list[list[float]] = [[] for _ in questions]
         gflops = [0.0 for _ in questions]
+        beliefs = torch.tensor([passage.belief for given in passages for passage in given])
         for batch, odds in self.span_odds(pairs, deadline):
+            believed = beliefs[[window.pair for window in batch.windows]].to(odds.device)
+            odds = odds + believed[:, None, None].to(odds.dtype)
             _collect(batch, odds, owner, n_best, candidates, partitions)
             window_gflops = self.backbone.shape.forward_gflops(1, batch.states.shape[1])
             for window in batch.windows:

@@ -40,6 +40,13 @@ class Chooser:
         drawn = permutation.sample(self._step(seen, m), n, self.passages, q * m, generator)
         return drawn.reshape(q, m, -1)
 
+    def likeliest(self, seen: Candidates, m: int) -> tuple[Tensor, Tensor]:
+        """About the m likeliest selections of each question [q, m, k] of a pointer, the likeliest first, and
+        their log-probabilities [q, m]; see `permutation.likeliest`. Every question must have a candidate.
+        """
+        q, n = seen.there.shape
+        return permutation.likeliest(self._step(seen, m), n, self.passages, m, q)
+
     def best(self, seen: Candidates) -> Tensor:
         """The likeliest candidate at every step until it stops, or the likeliest set, of each question [q, k]."""
         chosen = torch.full((len(seen.there), self.passages), END)

@@ -89,6 +89,39 @@ def best(step: Step, candidates: int, k: int, m: int = 1) -> Tensor:
     return chosen
 
 
+def likeliest(step: Step, candidates: int, k: int, m: int, questions: int) -> tuple[Tensor, Tensor]:
+    """About the m likeliest selections of each question [q, m, k] by beam search, the likeliest first, and
+    their log-probabilities [q, m].
+
+    `step` is asked for prefixes [q · m, t]. Where there are fewer than m selections, the first one stands
+    in the other rows, at -inf.
+    """
+    _check_sizes(candidates, k, m)
+    k = min(k, candidates)
+    beams = torch.full((questions, m, k), END)
+    taken = torch.zeros(questions, m, candidates + 1, dtype=torch.bool)
+    log_p = torch.full((questions, m), -torch.inf)
+    log_p[:, 0] = 0.0
+    for t in range(k):
+        scores = step(beams[:, :, :t].flatten(0, 1)).detach().float().cpu()
+        here = _allowed(scores, taken.flatten(0, 1), first=t == 0).log_softmax(-1)
+        here = here.reshape(questions, m, -1)
+        if t:  # What has ended stays as it is.
+            ended = beams[:, :, t - 1] == END
+            here = here.masked_fill(ended.unsqueeze(-1), -torch.inf)
+            here[..., -1] = torch.where(ended, 0.0, here[..., -1])
+        best = (log_p.unsqueeze(-1) + here).flatten(1).topk(m, dim=1)
+        log_p = best.values
+        parent, place = best.indices // (candidates + 1), best.indices % (candidates + 1)
+        beams = beams.gather(1, parent.unsqueeze(-1).expand(-1, -1, k))
+        taken = taken.gather(1, parent.unsqueeze(-1).expand(-1, -1, candidates + 1))
+        beams[:, :, t] = torch.where(place == candidates, END, place)
+        taken.scatter_(2, place.unsqueeze(-1), True)
+        taken[..., -1] = False
+    missing = torch.isneginf(log_p).unsqueeze(-1)
+    return torch.where(missing, beams[:, :1], beams), log_p
+
+
 def gumbel_top_k(
     scores: Tensor, k: int, m: int, generator: torch.Generator | None = None
 ) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,11 +32,14 @@ _EXTRA = len(FEATURES) + 2
 
 @dataclass(frozen=True, slots=True)
 class SelectorSettings:
-    """`passages` is how many are chosen at most, `max_length` how many tokens of a pair are read."""
+    """`passages` is how many are chosen at most, `max_length` how many tokens of a pair are read. What the
+    selector believes counts `belief` times for the reader; 0: not at all.
+    """
 
     policy: Policy = "pointer"
     passages: int = 5
     max_length: int = 256
+    belief: float = 0.0
 
     def __post_init__(self) -> None:
         if self.policy not in get_args(Policy):
@@ -44,6 +48,8 @@ class SelectorSettings:
             )
         if not 1 <= self.passages <= LARGEST:
             raise ConfigError(f"a selector chooses 1 to {LARGEST} passages, not {self.passages}")
+        if not 0 <= self.belief < math.inf:
+            raise ConfigError(f"what a selector believes counts 0 times or more, not {self.belief}")
 
     @classmethod
     def of(cls, settings: Any) -> SelectorSettings:
@@ -131,7 +137,10 @@ class ListSelector:
         """The likeliest candidate at every step until it stops, or the likeliest set, of each question."""
         features, gflops = self.features(questions, passages, relevance, deadline)
         found = selections(
-            self.chooser, torch.from_numpy(features), [len(given) for given in passages]
+            self.chooser,
+            torch.from_numpy(features),
+            [len(given) for given in passages],
+            self.settings.belief,
         )
         return [replace(each, gflops=float(cost)) for each, cost in zip(found, gflops, strict=True)]
 
@@ -164,16 +173,21 @@ class ListSelector:
         return features, np.asarray(gflops, dtype=np.float32)
 
 
-def selections(chooser: Chooser, features: Tensor, counts: Sequence[int]) -> list[Selection]:
-    """What a chooser takes of questions with so many candidates each, from their features [all, f]."""
+def selections(
+    chooser: Chooser, features: Tensor, counts: Sequence[int], weight: float = 0.0
+) -> list[Selection]:
+    """What a chooser takes of questions with so many candidates each, from their features [all, f], and
+    what it believes of them, times `weight`.
+    """
     with torch.no_grad():
         seen = chooser.head.candidates(*padded(features, counts))
         chosen = chooser.best(seen)
         chances = chooser.chances(seen, chosen).cpu().numpy()
+        beliefs = (weight * seen.first.log_softmax(-1)).cpu().numpy()
     orders = [row[row != END].numpy().astype(np.int64) for row in chosen]
     return [
-        Selection(order, row[:count])
-        for order, row, count in zip(orders, chances, counts, strict=True)
+        Selection(order, row[:count], beliefs=believed[:count] if weight else None)
+        for order, row, believed, count in zip(orders, chances, beliefs, counts, strict=True)
     ]
 
 

@@ -1,14 +1,15 @@
 """What the selection tables are made from: questions with the passages that a search finds for them.
 
-Reader and selector first learn apart, each on its own from half of the articles, and then together from
-the other half: on questions that it was trained on a reader is right anyway, and has nothing to say about
-passages.
+On questions that it was trained on a reader is right anyway, and has nothing to say about passages;
+and what its adapter says there of a pair misleads a selector that begins on it. So everything is learned
+from the dev parts, which the reader has not seen, paragraph by paragraph: two fifths teach the selector
+apart, two fifths the two together, one fifth chooses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pointsman.backbone.encoder import Backbone
@@ -21,7 +22,9 @@ from pointsman.evaluate.groups import numbered
 from pointsman.experiments.report import Show
 from pointsman.joint.asked import Asked
 from pointsman.joint.source import retrieved
-from pointsman.types import Passage, ReadingExample
+from pointsman.read.joined import Joined
+from pointsman.read.marginal import Shown
+from pointsman.types import FloatArray, Passage, ReadingExample
 
 Examples = Sequence[ReadingExample]
 
@@ -31,6 +34,8 @@ SETS: dict[str, tuple[str, ...]] = {
     "squadshifts-amazon": tuple(f"squadshifts-amazon-{p}" for p in ("train", "dev", "test")),
 }
 """A set, and the files whose paragraphs are searched for its questions."""
+AMONG = 4
+"""So many passages a reader of joined ones sees when it is taught with others among them."""
 TESTS = ("squad-articles", "squadshifts-newwiki")
 
 
@@ -38,11 +43,10 @@ TESTS = ("squad-articles", "squadshifts-newwiki")
 class Sizes:
     """Questions of each set in each part, None for all, and candidates while training and in tests."""
 
-    read: int | None = 2_500
-    taught: int = 500
-    together: int = 250
-    dev: int = 150
-    test: int | None = None
+    taught: int = 200
+    together: int = 80
+    dev: int = 60
+    test: int | None = 300
     candidates: int = 20
     trained_candidates: int = 10
 
@@ -50,11 +54,10 @@ class Sizes:
 @dataclass(frozen=True, eq=False)
 class Bed:
     """`read` teaches the reader and `taught` the selector, apart; `together` both at once, from other
-    articles. `dev` chooses, `tests` report.
+    questions. `dev` chooses, `tests` report. Nothing is in `read` where the reader has learned already.
     """
 
-    read: Examples
-    read_dev: Examples
+    read: Sequence[Shown]
     taught: Sequence[Asked]
     together: Sequence[Asked]
     dev: Sequence[Asked]
@@ -63,8 +66,6 @@ class Bed:
 
 def load(data: Path, backbone: Backbone, sizes: Sizes, show: Show, seed: int = 0) -> Bed:
     """Read the questions and search for them. Raises InputError where a training question is a test's."""
-    read: list[ReadingExample] = []
-    read_dev: list[ReadingExample] = []
     taught: list[Asked] = []
     together: list[Asked] = []
     dev: list[Asked] = []
@@ -74,7 +75,7 @@ def load(data: Path, backbone: Backbone, sizes: Sizes, show: Show, seed: int = 0
     for name, (train, watched, test) in parts.items():
         refuse_overlap([each.question for each in train], asked_of_tests, f"{name}, train")
         watched = without(watched, asked_of_tests, lambda example: example.question)
-        first, second = halves(train)
+        apart, both, chosen_by = fifths(watched)
         collection = _collection(data, name)
 
         def search(
@@ -87,22 +88,61 @@ def load(data: Path, backbone: Backbone, sizes: Sizes, show: Show, seed: int = 0
             return retrieved(backbone, some, collection, candidates, show)
 
         show(f"{name}: searching", 0, 1)
-        read += [first[i] for i in drawn(len(first), sizes.read, seed)]
-        read_dev += [watched[i] for i in drawn(len(watched), sizes.dev, seed)]
-        taught += search(first, sizes.taught, sizes.trained_candidates)
-        together += search(second, sizes.together, sizes.trained_candidates)
-        dev += search(watched, sizes.dev, sizes.candidates)
+        taught += search(apart, sizes.taught, sizes.trained_candidates)
+        together += search(both, sizes.together, sizes.trained_candidates)
+        dev += search(chosen_by, sizes.dev, sizes.trained_candidates)
         if name in TESTS:
             tests[name] = search(test, sizes.test, sizes.candidates)
-    return Bed(read, read_dev, taught, together, dev, tests)
+    return Bed((), taught, together, dev, tests)
 
 
-def halves(examples: Examples) -> tuple[list[ReadingExample], list[ReadingExample]]:
-    """Every second article (product, …) to each side, so that no paragraph is on both."""
-    sides: tuple[list[ReadingExample], list[ReadingExample]] = ([], [])
-    for each, number in zip(examples, numbered(e.cluster for e in examples), strict=True):
-        sides[number % 2].append(each)
+def marked(asked: Sequence[Asked], *, joined: bool) -> list[Shown]:
+    """What a reader is taught with the passages that are known to support an answer.
+
+    One that reads them together also sees them among others, in the order of retrieval.
+    """
+    found = []
+    for each in asked:
+        support = [each.passages[i] for i in each.supporting]
+        if not support:
+            continue
+        if not joined:
+            found.append(
+                Shown.all_of(each.question, [passage.text for passage in support], each.answers)
+            )
+            continue
+        others = [i for i in range(len(each.passages)) if i not in each.supporting]
+        places = sorted([*each.supporting, *others[: max(0, AMONG - len(support))]])
+        among = [each.passages[i] for i in places]
+        texts = (Joined.of(support).text, Joined.of(among).text)
+        found.append(Shown(each.question, texts, each.answers, ((0,), (1,)), (0.5, 0.5)))
+    return found
+
+
+def fifths(examples: Examples) -> tuple[list[ReadingExample], ...]:
+    """Two, two and one of every five paragraphs with all their questions."""
+    sides: tuple[list[ReadingExample], ...] = ([], [], [])
+    for each, number in zip(examples, numbered(e.context for e in examples), strict=True):
+        sides[number % 5 // 2].append(each)
     return sides
+
+
+def graded(bed: Bed, say: Callable[[str, Sequence[Asked]], Sequence[FloatArray]]) -> Bed:
+    """The same with the relevance [n] of candidates; `say` is given a sample's name too."""
+
+    def all_of(name: str, asked: Sequence[Asked]) -> list[Asked]:
+        return [
+            replace(each, relevance=relevance)
+            for each, relevance in zip(asked, say(name, asked), strict=True)
+        ]
+
+    return replace(
+        bed,
+        taught=all_of("taught", bed.taught),
+        together=all_of("together", bed.together),
+        dev=all_of("dev", bed.dev),
+        tests={name: all_of(name, asked) for name, asked in bed.tests.items()},
+    )
 
 
 def _parts(data: Path, name: str) -> list[list[ReadingExample]]:

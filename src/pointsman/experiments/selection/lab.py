@@ -3,192 +3,216 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter
 from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.report import Show
-from pointsman.experiments.selection.bed import Bed
+from pointsman.experiments.selection.bed import Bed, marked
+from pointsman.experiments.selection.remembered import RememberingReader
 from pointsman.joint.asked import Asked, digest, lists
 from pointsman.joint.em import Iteration, train_together, warm_up
-from pointsman.joint.make import WARM, fresh_selector, tuned
+from pointsman.joint.estimate import explained
+from pointsman.joint.make import fresh_selector, tuned
 from pointsman.joint.measures import CUTS, Measured, measured
-from pointsman.joint.recipe import Both, Recipe, Trains
+from pointsman.joint.recipe import Both, Recipe
+from pointsman.protocols import Reader
+from pointsman.read.joined import Joined, as_read, find
 from pointsman.read.marginal import MarginalTask, Shown, reader_of
-from pointsman.read.reader import ReaderSettings, SpanReader
-from pointsman.read.recipe import Recipe as ReaderRecipe
-from pointsman.read.recipe import bf16_trains_well, train_reader
+from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Chooser, Policy
-from pointsman.select.selector import ListSelector, SelectorSettings, extras, selections
+from pointsman.select.selector import SelectorSettings, extras, selections
 from pointsman.select.task import Part as SelectorPart
 from pointsman.select.task import read_lists
 from pointsman.training.loop import Plan, Progress, train
 from pointsman.types import Selection
 
-READ = 5
-"""Passages that are read at most."""
+T = TypeVar("T")
+
+LOWER = 3
+"""Layers that stay as they are while selector and reader learn."""
+
+_NEVER = (
+    1e-6  # a likelihood no smaller than this is counted, where an answer may stand in no selection
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Plans:
     """How everything is trained."""
 
-    reader: ReaderRecipe
-    warm: Plan = WARM
+    reader: Plan
+    warm: Plan
     together: Recipe = field(default_factory=lambda: Recipe(frozen=True))
 
 
 def usual(backbone: Backbone) -> Plans:
-    """The plans of the tables: a reader without practice, so that a seed takes minutes."""
-    plan = Plan(
-        measure="f1", epochs=3, learning_rate=1e-3, evaluations=1, bf16=bf16_trains_well(backbone)
+    """The plans of the tables."""
+    fast = backbone.device.type == "cuda" or cpu_has_bf16()
+    plan = Plan(measure="none", epochs=2, learning_rate=3e-4, evaluations=1, bf16=fast)
+    warm = replace(plan, epochs=1)
+    layers = min(LOWER, backbone.shape.layers // 2)
+    return Plans(plan, warm, tuned(Recipe(frozen=True, iterations=3, from_layer=layers), backbone))
+
+
+def joined(plans: Plans) -> Plans:
+    """The same for questions whose passages are read as one text."""
+    together = plans.together
+    return replace(
+        plans,
+        together=replace(
+            together,
+            selector=replace(together.selector, passages=4),
+            reader=replace(together.reader, joined=True, max_length=512),
+        ),
     )
-    reader = ReaderRecipe(dropout=0.0, clozes=0, dev_questions=300, plan=plan)
-    return Plans(reader, together=tuned(Recipe(frozen=True, reader=reader.settings), backbone))
 
 
 class Lab:
-    """Trains for one seed after the other; `folder` keeps the runs, `cache` what systems give."""
+    """Trains for one seed after the other; `folder` keeps the runs, `cache` what systems give.
+
+    Readers begin as `reader`, and the selector on its adapter with a head that has learned nothing.
+    `fast` measures, an encoder of the same weights that need not train.
+    """
 
     def __init__(
         self,
         bed: Bed,
         backbone: Backbone,
+        reader: ReaderPart,
         plans: Plans,
         folder: Path,
         cache: ArrayCache,
         show: Show,
+        fast: Backbone | None = None,
     ) -> None:
         self.bed = bed
         self.backbone = backbone
         self.plans = plans
+        self.fast = fast or backbone
         self._folder = folder
         self._cache = cache
         self._show = show
-        self._readers: dict[int, ReaderPart] = {}
-        self._selectors: dict[tuple[int, Policy], SelectorPart] = {}
+        self._reader = reader
+        self._kept: dict[tuple[object, ...], object] = {}
+        self._readers: dict[str, RememberingReader] = {}
+
+    # ---- apart
 
     def reader(self, seed: int) -> ReaderPart:
-        """The reader as it learned apart, from questions with their own paragraph."""
-        if seed not in self._readers:
-            recipe = replace(self.plans.reader, plan=replace(self.plans.reader.plan, seed=seed))
-            task, outcome = train_reader(
-                self.backbone,
-                self.bed.read,
-                self.bed.read_dev,
-                recipe,
-                self._run("reader", seed),
-                partial(self._training, f"seed {seed}: reader"),
-            )
-            self._readers[seed] = task.parts(outcome.parameters)
-        return self._readers[seed]
-
-    def selector(self, seed: int, policy: Policy) -> SelectorPart:
-        """The selector as it learned apart, from marked passages, through an adapter of its own."""
-        if (seed, policy) not in self._selectors:
-            recipe = replace(self.recipe(policy, seed), frozen=False)
-            bf16 = recipe.selector_plan.bf16
-
-            def watched(selector: ListSelector) -> Mapping[str, float]:
-                chosen = selector.select(
-                    [each.question for each in self.bed.dev],
-                    [each.passages for each in self.bed.dev],
-                    [each.relevance for each in self.bed.dev],
-                )
-                first = [
-                    one.order[0] in each.supporting
-                    for each, one in zip(self.bed.dev, chosen, strict=True)
-                ]
-                return {"recall@1": float(np.mean(first))}
-
-            self._selectors[seed, policy] = warm_up(
-                self.backbone,
-                self.bed.taught,
-                fresh_selector(self.backbone, seed),
-                recipe,
-                replace(self.plans.warm, seed=seed, bf16=bf16),
-                self._run(f"selector-{policy}", seed),
-                watched,
-                partial(self._training, f"seed {seed}: selector"),
-            )
-        return self._selectors[seed, policy]
-
-    def recipe(self, policy: Policy, seed: int, trains: Trains = "both") -> Recipe:
-        """How the two are trained together."""
-        usual = self.plans.together
-        settings = SelectorSettings(policy, READ, usual.selector.max_length)
-        return replace(usual, selector=settings, trains=trains, seed=seed)
-
-    def together(self, policy: Policy, seed: int, trains: Trains = "both") -> list[Iteration]:
-        """All iterations from where the two were when they had learned apart."""
-        recipe = self.recipe(policy, seed, trains)
-        start = Both(self.selector(seed, policy), self.reader(seed))
-
-        def measure(selector: ListSelector, reader: SpanReader) -> Mapping[str, float]:
-            part = SelectorPart(start.selector.adapter, selector.chooser.head)
-            chosen = self.choose(part, policy, "dev", self.bed.dev)
-            return measured(self.bed.dev, chosen, reader).means()
-
-        return train_together(
-            self.backbone,
-            self.bed.together,
-            start,
-            recipe,
-            self._run(f"{policy}-{trains}", seed),
-            measure,
-            lambda what, progress: self._training(f"seed {seed}, {policy}, {what}", progress),
+        """The reader as it learned apart, from marked passages, where there is something to learn."""
+        if not self.bed.read:
+            return self._reader
+        return self._once(
+            ("reader", seed),
+            lambda: self._taught_reader(
+                "reader", seed, self._reader, self.bed.read, self.plans.reader
+            ),
         )
+
+    def selector(self, seed: int) -> SelectorPart:
+        """The selector as it learned apart, from marked passages, through an adapter of its own."""
+
+        def make() -> SelectorPart:
+            begun = fresh_selector(self.backbone, seed, self._reader.adapter)
+            return self._taught_selector("selector", seed, begun, self.bed.taught)
+
+        return self._once(("selector", seed), make)
+
+    def marked(self, seed: int) -> Both:
+        """The two after they learned apart from the questions of `together` too, all passages marked."""
+
+        def make() -> Both:
+            shown = marked(self.bed.together, joined=self.settings.joined)
+            recipe = self.plans.together
+            plan = replace(recipe.reader_plan, epochs=recipe.iterations)
+            return Both(
+                self._taught_selector(
+                    "marked-selector", seed, self.selector(seed), self.bed.together
+                ),
+                self._taught_reader("marked-reader", seed, self.reader(seed), shown, plan),
+            )
+
+        return self._once(("marked", seed), make)
 
     def reader_on_retrieval(self, seed: int) -> ReaderPart:
-        """The reader trained on the first READ passages in the order of retrieval, once an iteration."""
-        shown = [
-            Shown.all_of(each.question, [p.text for p in each.passages[:READ]], each.answers)
-            for each in self.bed.together
-        ]
-        recipe = self.plans.together
-        plan = replace(recipe.reader_plan, seed=seed, epochs=recipe.iterations)
-        task = MarginalTask(
-            self.backbone,
-            self.reader(seed),
-            shown,
-            lambda _: {"none": 0.0},
-            settings=recipe.reader,
-            batch_size=recipe.reader_batch,
-            seed=seed,
-        )
-        outcome = train(
-            task,
-            plan,
-            self._run("reader-on-retrieval", seed),
-            partial(self._training, f"seed {seed}: reader on retrieval"),
-        )
-        return task.part(outcome.parameters)
+        """The reader trained on the first passages in the order of retrieval, once an iteration."""
+
+        def make() -> ReaderPart:
+            first = [each.first(self.passages) for each in self.bed.together]
+            shown = [
+                Shown.all_of(
+                    each.question,
+                    [Joined.of(each.passages).text]
+                    if self.settings.joined
+                    else [passage.text for passage in each.passages],
+                    each.answers,
+                )
+                for each in first
+            ]
+            recipe = self.plans.together
+            plan = replace(recipe.reader_plan, epochs=recipe.iterations)
+            return self._taught_reader("retrieval-reader", seed, self.reader(seed), shown, plan)
+
+        return self._once(("retrieval", seed), make)
+
+    # ---- together
+
+    def together(self, seed: int, policy: Policy, **changes: object) -> list[Iteration]:
+        """All iterations from where the two were when they had learned apart; `changes` are of the recipe."""
+        recipe = replace(self.recipe(policy), seed=seed, **changes)  # type: ignore[arg-type]
+        name = "-".join(str(each) for each in (policy, *changes.values()))
+
+        def measure(both: Both) -> Mapping[str, float]:
+            dev = self.bed.dev
+            chosen = self.choose(both.selector, policy, "dev", dev)
+            found = measured(dev, chosen, self.read_by(both.reader)).means()
+            read = self._pairs(both.selector, "dev", dev, recipe.selector)
+            log_p, entropy = explained(self.fast, dev, both, replace(recipe, seed=0), read)
+            shares = torch.exp(log_p).clamp(min=_NEVER)
+            return {**found, "log p": float(shares.log().mean()), "entropy": entropy}
+
+        def make() -> list[Iteration]:
+            return train_together(
+                self.backbone,
+                self.bed.together,
+                Both(self.selector(seed), self.reader(seed)),
+                recipe,
+                self._run(name, seed, digest(self.bed.together), digest(self.bed.dev)),
+                measure,
+                lambda what, progress: self._training(f"seed {seed}, {name}, {what}", progress),
+            )
+
+        return self._once(("together", name, seed), make)
+
+    # ---- what they give
 
     def choose(
-        self, part: SelectorPart, policy: Policy, name: str, asked: Sequence[Asked]
+        self,
+        part: SelectorPart,
+        policy: Policy,
+        name: str,
+        asked: Sequence[Asked],
+        belief: float = 0.0,
     ) -> list[Selection]:
-        """What a selector takes; what its adapter says of the pairs is kept."""
+        """What a selector takes, and what it believes of it, so many times."""
         given = lists(asked)
-        settings = self.recipe(policy, 0).selector
-
-        def read() -> np.ndarray:
-            self._show(f"reading the candidates of {name}", 0, len(given.pairs))
-            return read_lists(self.backbone, part.adapter, given, settings).numpy()
-
-        key = (self.backbone.identity.sha256, _digest(part.adapter), digest(asked), settings)
-        states = torch.from_numpy(self._cache.get(f"pairs-{name}", key, read)).float()
+        settings = self.recipe(policy).selector
+        states = self._pairs(part, name, asked, settings)
         beside = torch.from_numpy(extras(given.questions, given.texts, given.relevance))
         chooser = Chooser(part.head, policy, settings.passages)
-        return selections(chooser, torch.cat([states, beside], dim=1), given.counts)
+        return selections(chooser, torch.cat([states, beside], dim=1), given.counts, belief)
 
     def measured(
         self,
@@ -202,14 +226,18 @@ class Lab:
 
         def make() -> np.ndarray:
             self._show(f"{row}: {name}", 0, len(asked))
-            found = measured(asked, chosen, reader_of(self.backbone, part, self.settings))
+            found = measured(asked, chosen, self.read_by(part))
             columns = (found.em, found.f1, found.precision, found.found, found.passages, found.held)
             return np.stack([*columns, *(found.recall[k] for k in CUTS)])
 
-        orders = [each.order.tolist() for each in chosen]
+        orders = [
+            (each.order.tolist(), None if each.beliefs is None else each.beliefs.tolist())
+            for each in chosen
+        ]
         depends = (
             self.backbone.identity.sha256,
             _digest(part.adapter, part.head.tensors),
+            self.settings,
             digest(asked),
             orders,
         )
@@ -220,21 +248,93 @@ class Lab:
             em, f1, dict(zip(CUTS, recall, strict=True)), precision, found, passages, held
         )
 
+    def read_by(self, part: ReaderPart) -> Reader:
+        """A reader at work. One that sees a passage at a time remembers what it read."""
+        reader = as_read(reader_of(self.fast, part, self.settings))
+        if self.settings.joined:
+            return reader
+        key = _digest(part.adapter, part.head.tensors)
+        if key not in self._readers:
+            self._readers[key] = RememberingReader(reader)
+        remembering = self._readers[key]
+        # The adapter of whoever read last is in the encoder.
+        remembering.reader = reader
+        return remembering
+
+    def recipe(self, policy: Policy) -> Recipe:
+        """How the two are trained together."""
+        usual = self.plans.together
+        settings = SelectorSettings(policy, usual.selector.passages, usual.selector.max_length)
+        return replace(usual, selector=settings)
+
     @property
     def settings(self) -> ReaderSettings:
         """The readers'."""
         return self.plans.together.reader
 
-    def _run(self, what: str, seed: int) -> Path:
-        parts = (
-            self.backbone.identity.sha256,
-            self.plans,
-            digest(self.bed.together),
-            digest(self.bed.taught),
-            [example.id for example in self.bed.read],
+    @property
+    def passages(self) -> int:
+        """So many are read at most."""
+        return self.plans.together.selector.passages
+
+    def _pairs(
+        self, part: SelectorPart, name: str, asked: Sequence[Asked], settings: SelectorSettings
+    ) -> Tensor:
+        """What a selector's adapter says of the pairs; kept."""
+        given = lists(asked)
+
+        def read() -> np.ndarray:
+            self._show(f"reading the candidates of {name}", 0, len(given.pairs))
+            return read_lists(self.fast, part.adapter, given, settings).numpy()
+
+        lengths = (settings.max_length, settings.overlap)
+        key = (self.backbone.identity.sha256, _digest(part.adapter), digest(asked), lengths)
+        return torch.from_numpy(self._cache.get(f"pairs-{name}", key, read)).float()
+
+    def _taught_reader(
+        self, what: str, seed: int, start: ReaderPart, shown: Sequence[Shown], plan: Plan
+    ) -> ReaderPart:
+        recipe = self.plans.together
+        task = MarginalTask(
+            self.backbone,
+            start,
+            shown,
+            lambda _: {"none": 0.0},
+            settings=recipe.reader,
+            find=find if recipe.reader.joined else None,
+            batch_size=recipe.reader_batch,
+            from_layer=recipe.from_layer,
+            seed=seed,
         )
+        folder = self._run(what, seed, repr(shown), plan)
+        show = partial(self._training, f"seed {seed}: {what}")
+        return task.part(train(task, replace(plan, seed=seed), folder, show).parameters)
+
+    def _taught_selector(
+        self, what: str, seed: int, start: SelectorPart, asked: Sequence[Asked]
+    ) -> SelectorPart:
+        plan = replace(self.plans.warm, seed=seed)
+        return warm_up(
+            self.backbone,
+            asked,
+            start,
+            replace(self.recipe("pointer"), frozen=False),
+            plan,
+            self._run(what, seed, digest(asked), plan),
+            lambda _: {"none": 0.0},
+            partial(self._training, f"seed {seed}: {what}"),
+        )
+
+    def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(T, self._kept[key])
+
+    def _run(self, what: str, seed: int, *data: object) -> Path:
+        start = _digest(self._reader.adapter, self._reader.head.tensors)
+        parts = (self.backbone.identity.sha256, self.plans, start, *data)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-        return self._folder / key / f"{what}-{seed}"
+        return self._folder / f"{what}-{seed}-{key}"
 
     def _training(self, what: str, progress: Progress) -> None:
         self._show(what, progress.step, progress.steps)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pointsman.experiments.selection.lab import READ, Lab
+from pointsman.experiments.selection.lab import Lab
 from pointsman.joint.asked import Asked
-from pointsman.joint.em import best
+from pointsman.joint.em import Iteration, best
 from pointsman.joint.make import MEASURE
+from pointsman.joint.recipe import Both
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Policy
 from pointsman.types import Selection
@@ -18,8 +19,11 @@ from pointsman.types import Selection
 Choose = Callable[[str, Sequence[Asked]], list[Selection]]
 """A sample's name and its questions -> what the reader sees of each."""
 
-APART = "selector and reader apart"
+PLAIN = "retrieval order"
 BOUND = "supporting passages"
+APART = ("selector and reader apart", "the same, reader on retrieval", "the same, all marked")
+DRO, OURS = "DRO", "ours"
+GRADED, WEIGHED = "grader's order", ", beliefs read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,66 +52,96 @@ class Rows:
     def all(self) -> list[Row]:
         """Every row, the plain one first."""
         lab = self.lab
+        every = "every set counted" if self.policy == "sets" else "the likeliest selections"
+        apart, on_retrieval, marked = APART
         return [
-            Row("retrieval order", "plain", lambda seed: System(_first, lab.reader(seed))),
-            Row("retrieval order, all read", "control", self._everything),
-            Row("chance", "control", self._chance),
-            Row(APART, "control", lambda seed: self._apart(seed, lab.reader(seed))),
+            Row(PLAIN, "plain", lambda seed: System(self._first, lab.reader(seed))),
+            Row("retrieval order, all read", "control", lambda s: System(_all, lab.reader(s))),
+            Row(GRADED, "control", lambda seed: System(self._by_grade, lab.reader(seed))),
+            Row("chance", "control", lambda s: System(self._chance(s), lab.reader(s))),
             Row(
                 "reader on retrieval order",
                 "control",
-                lambda seed: System(_first, lab.reader_on_retrieval(seed)),
+                lambda seed: System(self._first, lab.reader_on_retrieval(seed)),
             ),
+            Row(apart, "control", lambda seed: self._of(self._apart(seed))),
             Row(
-                "the same, selector apart",
+                on_retrieval,
                 "control",
-                lambda seed: self._apart(seed, lab.reader_on_retrieval(seed)),
+                lambda s: self._of(Both(lab.selector(s), lab.reader_on_retrieval(s))),
             ),
-            Row(
-                "DRO, reader as it was", "paper", lambda s: self._together("pointer", s, "selector")
-            ),
-            Row(
-                "DRO, selector as it was", "paper", lambda s: self._together("pointer", s, "reader")
-            ),
-            Row("DRO", "paper", lambda seed: self._together("pointer", seed, "both")),
-            Row("ours: every set", "ours", lambda seed: self._together("sets", seed, "both")),
+            Row(marked, "control", lambda seed: self._of(lab.marked(seed))),
+            *self._weighed(apart, "ours", lambda s: (self._apart(s), "pointer")),
+            Row("DRO, reader as it was", "paper", lambda s: self._dro(s, trains="selector")),
+            Row("DRO, selector as it was", "paper", lambda s: self._dro(s, trains="reader")),
+            Row(DRO, "paper", self._dro),
+            *self._weighed(DRO, "ours", lambda s: (self._dro_both(s), "pointer")),
+            Row(f"{OURS}: {every}", "ours", lambda s: self._of(self._ours(s), self.policy)),
+            *self._weighed(f"{OURS}: {every}", "ours", lambda s: (self._ours(s), self.policy)),
             Row(BOUND, "bound", lambda seed: System(_supporting, lab.reader(seed))),
+            Row(f"{BOUND}, {OURS}", "bound", lambda s: System(_supporting, self._ours(s).reader)),
         ]
 
-    def _everything(self, seed: int) -> System:
-        def choose(name: str, asked: Sequence[Asked]) -> list[Selection]:
-            return [Selection(np.arange(len(each.passages), dtype=np.int64)) for each in asked]
+    @property
+    def policy(self) -> Policy:
+        """Ours: sets where passages are read one at a time, the likeliest selections otherwise."""
+        return "pointer" if self.lab.settings.joined else "sets"
 
-        return System(choose, self.lab.reader(seed))
+    def _apart(self, seed: int) -> Both:
+        return Both(self.lab.selector(seed), self.lab.reader(seed))
 
-    def _chance(self, seed: int) -> System:
-        def choose(name: str, asked: Sequence[Asked]) -> list[Selection]:
-            generator = np.random.default_rng(seed)
-            return [
-                Selection(generator.permutation(len(each.passages))[:READ].astype(np.int64))
-                for each in asked
-            ]
+    def _dro(self, seed: int, **changes: object) -> System:
+        return self._of(self._dro_both(seed, **changes))
 
-        return System(choose, self.lab.reader(seed))
+    def _dro_both(self, seed: int, **changes: object) -> Both:
+        return best(self.lab.together(seed, "pointer", **changes), MEASURE).both
 
-    def _apart(self, seed: int, reader: ReaderPart) -> System:
-        part = self.lab.selector(seed, "pointer")
-        return System(lambda name, asked: self.lab.choose(part, "pointer", name, asked), reader)
+    def _weighed(
+        self, name: str, kind: str, system: Callable[[int], tuple[Both, Policy]]
+    ) -> list[Row]:
+        """The same, the reader told what the selector believes; not where it sees passages together."""
+        if self.lab.settings.joined:
+            return []
+        return [Row(f"{name}{WEIGHED}", kind, lambda seed: self._of(*system(seed), belief=1.0))]
 
-    def _together(self, policy: Policy, seed: int, trains: str) -> System:
-        both = best(self.lab.together(policy, seed, trains), MEASURE).both  # type: ignore[arg-type]
+    def ours(self, seed: int) -> list[Iteration]:
+        """All iterations of ours."""
+        changes = {"looks": "likeliest"} if self.policy == "pointer" else {}
+        return self.lab.together(seed, self.policy, **changes)
+
+    def _ours(self, seed: int) -> Both:
+        return best(self.ours(seed), MEASURE).both
+
+    def _of(self, both: Both, policy: Policy = "pointer", belief: float = 0.0) -> System:
         return System(
-            lambda name, asked: self.lab.choose(both.selector, policy, name, asked), both.reader
+            lambda name, asked: self.lab.choose(both.selector, policy, name, asked, belief),
+            both.reader,
         )
 
+    def _by_grade(self, name: str, asked: Sequence[Asked]) -> list[Selection]:
+        orders = [np.argsort(-each.relevance, kind="stable").tolist() for each in asked]
+        return _ordered(orders, self.lab.passages)
 
-def _first(name: str, asked: Sequence[Asked]) -> list[Selection]:
-    return [Selection(np.arange(min(READ, len(each.passages)), dtype=np.int64)) for each in asked]
+    def _first(self, name: str, asked: Sequence[Asked]) -> list[Selection]:
+        return _ordered([range(len(each.passages)) for each in asked], self.lab.passages)
+
+    def _chance(self, seed: int) -> Choose:
+        def choose(name: str, asked: Sequence[Asked]) -> list[Selection]:
+            generator = np.random.default_rng(seed)
+            orders = [generator.permutation(len(each.passages)).tolist() for each in asked]
+            return _ordered(orders, self.lab.passages)
+
+        return choose
+
+
+def _all(name: str, asked: Sequence[Asked]) -> list[Selection]:
+    return _ordered([range(len(each.passages)) for each in asked])
 
 
 def _supporting(name: str, asked: Sequence[Asked]) -> list[Selection]:
     """What is known to support the answer, where it was found; else what retrieval puts first."""
-    return [
-        Selection(np.array(each.supporting or range(min(1, len(each.passages))), dtype=np.int64))
-        for each in asked
-    ]
+    return _ordered([each.supporting or range(min(1, len(each.passages))) for each in asked])
+
+
+def _ordered(orders: Sequence[Sequence[int]], most: int | None = None) -> list[Selection]:
+    return [Selection(np.array(order[:most], dtype=np.int64)) for order in orders]
