@@ -130,6 +130,30 @@ def write_classifier(folder: Path, labels: int) -> Path:
     return folder
 
 
+def write_answering(folder: Path, family: str = "bert") -> Path:
+    """A question-answering model with random weights: BERT's, or RoBERTa's with no token types."""
+    import transformers
+
+    write_tiny(folder)
+    torch.manual_seed(1)
+    sizes = {
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 2 * WIDTH,
+        "max_position_embeddings": 130,
+        "initializer_range": 0.3,
+    }
+    if family == "roberta":
+        config = transformers.RobertaConfig(**sizes, type_vocab_size=1)
+        transformers.RobertaForQuestionAnswering(config).save_pretrained(folder)
+    else:
+        config = transformers.BertConfig(**sizes)
+        transformers.BertForQuestionAnswering(config).save_pretrained(folder)
+    return folder
+
+
 def write_causal(folder: Path) -> Path:
     """A causal language model with random weights."""
     from transformers import GPT2Config, GPT2LMHeadModel

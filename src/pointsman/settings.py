@@ -114,16 +114,22 @@ class DeferSettings(_Section):
 
 
 class AgentSettings(_Section):
-    """A chat endpoint that may answer too: any server of OpenAI's chat completions, far away or local.
+    """Another one who may answer: a chat endpoint, a reader, or a file of answers that were given before.
 
-    `url` is the part before /chat/completions; `key` names the variable of the environment that holds
-    the key. Dollars are for a million tokens. `right` is how often it is right where it is asked, until
-    something better is known. An `extractive` agent's answers count where they stand in a passage.
+    `url` is the part before /chat/completions of any server of OpenAI's chat completions; `key` names the
+    variable of the environment that holds the key. Dollars in and out are for a million tokens, `dollars`
+    for a question. `reader` is a specialist's name or path, or "hf:NAME" for a question-answering model
+    of Hugging Face's. `answers` is a JSON object, question -> answer. `right` is how often it is right
+    where it is asked, until something better is known. An `extractive` chat agent's answers count where
+    they stand in a passage.
     """
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
-    url: str
-    model: str
+    url: str = ""
+    model: str = ""
+    reader: str = ""
+    answers: str = ""
+    dollars: float = Field(0.0, ge=0)
     key: str = ""
     dollars_in: float = Field(0.0, ge=0)
     dollars_out: float = Field(0.0, ge=0)
@@ -133,6 +139,24 @@ class AgentSettings(_Section):
     retries: int = Field(3, ge=0, le=100)
     max_tokens: int = Field(64, ge=1)
     extractive: bool = True
+
+    @property
+    def where(self) -> str:
+        """The endpoint, the reader's name, or the file."""
+        return self.url or self.reader or self.answers
+
+    @model_validator(mode="after")
+    def _is_one(self) -> AgentSettings:
+        """Exactly one of the three."""
+        said = [what for what in ("url", "reader", "answers") if getattr(self, what)]
+        if len(said) != 1:
+            found = " and ".join(said) if said else "none"
+            raise ValueError(
+                f"an agent has one of url, reader and answers, and this one has {found}"
+            )
+        if self.url and not self.model:
+            raise ValueError("an agent with a url names its model")
+        return self
 
 
 class Settings(_Section):

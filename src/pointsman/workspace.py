@@ -28,7 +28,7 @@ from pointsman.errors import (
     SpecialistError,
     WorkspaceError,
 )
-from pointsman.settings import Settings, read_settings, write_settings
+from pointsman.settings import AgentSettings, Settings, read_settings, write_settings
 from pointsman.text import scrub
 from pointsman.types import Answer, BackboneIdentity, Hit, Passage, Where
 
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.backbone.weights import Weights
     from pointsman.pipeline import Pipeline
-    from pointsman.protocols import Agent, Allocator, Grader, QueryFit, Router, Selector
-    from pointsman.read.chat import ChatAgent
-    from pointsman.read.reader import SpanReader
+    from pointsman.protocols import Agent, Allocator, Grader, QueryFit, Reader, Router, Selector
+    from pointsman.read.reader import SpanReader, WindowReader
     from pointsman.retrieve.lance import LanceIndex
     from pointsman.retriever import Retriever
     from pointsman.route.expert import Expert
@@ -368,18 +367,54 @@ class Workspace:
             min_confidence=0.0 if learned else read.min_confidence,
             gflops_per_token=self.backbone.shape.forward_gflops(1, 256) / 256,
         )
-        return [reader, *self.chat_agents]
+        return [reader, *self.further_agents]
 
     @cached_property
-    def chat_agents(self) -> list[ChatAgent]:
-        """The chat endpoints of the settings, for which nothing is loaded. Raises ConfigError."""
-        from pointsman.read.chat import ChatAgent, ChatSettings
+    def further_agents(self) -> list[Agent]:
+        """Those of the settings, in that order. Raises ConfigError, SpecialistError, ModelError, InputError."""
+        return [self._agent(given) for given in self.settings.agents]
 
-        made = []
-        for agent in self.settings.agents:
-            given = agent.model_dump()
-            made.append(ChatAgent(ChatSettings(confidence=given.pop("right"), **given)))
-        return made
+    def check_agents(self) -> None:
+        """What can be said of the settings' agents while nothing is loaded. Raises ConfigError."""
+        for given in self.settings.agents:
+            if given.url:
+                self._agent(given)
+
+    def _agent(self, given: AgentSettings) -> Agent:
+        """A chat endpoint, for which nothing is loaded; a reader; or a file of answers."""
+        from pointsman.data.recorded import read_predictions
+        from pointsman.read.agent import ReaderAgent
+        from pointsman.read.chat import ChatAgent, ChatSettings
+        from pointsman.read.joined import as_read
+        from pointsman.read.pretrained import load_pretrained_reader
+        from pointsman.read.reader import SpanReader
+        from pointsman.read.recorded import RecordedAgent
+
+        if given.url:
+            said = given.model_dump(exclude={"right", "reader", "answers", "dollars"})
+            return ChatAgent(ChatSettings(confidence=given.right, **said))
+        if given.answers:
+            file = self.path / given.answers
+            return RecordedAgent(
+                given.name,
+                read_predictions(file),
+                confidence=given.right,
+                dollars=given.dollars,
+            )
+        if given.reader.startswith(PRETRAINED):
+            name = given.reader.removeprefix(PRETRAINED)
+            reader: WindowReader = load_pretrained_reader(name, device=self.settings.device)
+            as_it_reads: Reader = reader
+        else:
+            own = SpanReader.load(self.backbone, self._specialist(given.reader, DEFAULT_READER))
+            reader, as_it_reads = own, as_read(own)
+        return ReaderAgent(
+            as_it_reads,
+            name=given.name,
+            n_best=self.settings.read.n_best,
+            gflops_per_token=reader.shape.forward_gflops(1, 256) / 256,
+            dollars=given.dollars,
+        )
 
     @cached_property
     def allocator(self) -> Allocator:
@@ -390,21 +425,23 @@ class Workspace:
         from pointsman.defer.look_first import LookFirst
         from pointsman.defer.plain import FirstAgent
 
-        chats = self.chat_agents
-        names, units = [READER, *(agent.name for agent in chats)], [0.0, *self.chat_prices]
+        further = self.settings.agents
+        names, units = [READER, *(agent.name for agent in further)], [0.0, *self.agent_prices]
         if self.settings.defer.allocator != UNALLOCATED:
             folder = self._specialist(self.settings.defer.allocator, "allocator")
             return load_allocator(folder, self.backbone, names, units)
-        if not chats:
+        if not further:
             return FirstAgent(names)
-        return LookFirst(names, [0.0, *(agent.settings.confidence for agent in chats)], units)
+        return LookFirst(names, [0.0, *(agent.right for agent in further)], units)
 
     @property
-    def chat_prices(self) -> list[float]:
-        """Dollars for one question of a usual length from each chat endpoint; 1 each where all are free."""
+    def agent_prices(self) -> list[float]:
+        """Dollars for one question of a usual length from each agent of the settings; 1 each where all
+        are free.
+        """
         usual = "x" * self.settings.passages.size
         context = [Passage("", usual)] * self.settings.read.passages
-        found = [agent.estimate(["x" * 60], [context])[0].usd for agent in self.chat_agents]
+        found = [agent.estimate(["x" * 60], [context])[0].usd for agent in self.further_agents]
         return found if any(found) else [1.0] * len(found)
 
     @cached_property

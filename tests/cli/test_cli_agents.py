@@ -18,6 +18,7 @@ from pointsman.data.squad import write_squad
 from pointsman.read.reader import SpanReader
 from pointsman.types import Passage, ReadingExample
 from pointsman.workspace import DEFAULT_READER, SHIPPED, Workspace
+from tiny import write_answering
 
 KEY = "sk-very-secret"
 
@@ -120,6 +121,47 @@ def test_ask(space: Path, tmp_path: Path) -> None:
     assert invoke("ask", space, question, "--price", "-1").exit_code == 2
 
 
+def test_agents_that_are_here(space: Path, tmp_path: Path) -> None:
+    """A model of Hugging Face's, a reader of ours a second time, and answers of a file."""
+    file = space / "answers.json"
+    file.write_text(json.dumps({"What colour is the boat?": "red"}), "utf-8")
+    _append(space, f"- {{name: theirs, reader: 'hf:{write_answering(tmp_path / 'hf')}'}}")
+    _append(space, f"- {{name: again, reader: '{SHIPPED / DEFAULT_READER}', dollars: 0.002}}")
+    _append(space, "- {name: old, answers: answers.json, right: 0.9, dollars: 0.001}")
+    rows = json.loads(invoke("agents", "list", space, "--json").stdout)
+    assert [row["where"] for row in rows[2:]] == [
+        f"hf:{tmp_path / 'hf'}",
+        str(SHIPPED / DEFAULT_READER),
+        "answers.json",
+    ]
+    priced = json.loads(invoke("agents", "price", space, "--price", "0.1", "--json").stdout)
+    by_name = {row["name"]: row for row in priced["agents"]}
+    assert by_name["again"]["cost"] == 2 * by_name["old"]["cost"] == pytest.approx(0.1)
+    tested = json.loads(invoke("agents", "test", space, "--json").stdout)
+    answers = {row["name"]: row["answer"] for row in tested}
+    assert answers["again"] == answers["old"] == "red"
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "boat.md").write_text("The boat on the lake is red. Nobody knows why.", "utf-8")
+    assert invoke("index", space, notes).exit_code == 0
+    # Who is not there is told apart from who is wrong: nothing is recorded for this one.
+    asked = json.loads(invoke("ask", space, "Who sold the house?", "--json").stdout)
+    assert "old" in asked["trace"]["steps"][4]["options"]
+    file.unlink()
+    gone = invoke("agents", "test", space)
+    assert gone.exit_code == 3
+    assert "answers.json" in gone.stderr
+
+
+def test_an_agent_is_one_thing(space: Path) -> None:
+    _append(space, "- {name: both, url: 'http://x', model: m, reader: default}")
+    result = invoke("agents", "list", space)
+    assert result.exit_code == 4
+    assert "one of url, reader and answers, and this one has url and reader" in " ".join(
+        result.stderr.split()
+    )
+
+
 def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> None:
     """Two agents that read alike: what is learned is that the second need not be asked."""
     examples = [
@@ -166,7 +208,7 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
     ("line", "said"),
     [
         ("- {name: reader, url: 'http://x', model: m}", "two agents are called 'reader'"),
-        ("- {name: a, model: m}", "agents.1.url"),
+        ("- {name: a, model: m}", "one of url, reader and answers, and this one has none"),
         ("- {name: a, url: 'http://x', model: m, dollars_in: -1}", "agents.1.dollars_in"),
         ("- {name: a, url: 'x', model: m}", "a: the url must begin with http"),
     ],

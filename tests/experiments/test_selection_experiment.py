@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,26 @@ from pointsman.backbone.lora import new_adapter
 from pointsman.data.multihop import MultihopQuestion, Paragraph, write_multihop
 from pointsman.errors import InputError
 from pointsman.experiments.report import Report, silent
-from pointsman.experiments.selection.bed import SETS, Sizes, halves, load
+from pointsman.experiments.selection.bed import SETS, Sizes, fifths, graded, load
 from pointsman.experiments.selection.estimator import Counted
 from pointsman.experiments.selection.hops import ALWAYS, SAID, SPANS, TESTED, load_folds
 from pointsman.experiments.selection.lab import Plans
+from pointsman.experiments.selection.remembered import RememberingReader
 from pointsman.experiments.selection.rows import APART, BOUND, DRO, PLAIN
 from pointsman.experiments.selection.run import run
+from pointsman.joint.asked import Asked
 from pointsman.joint.recipe import Recipe
 from pointsman.read.head import SpanHead
+from pointsman.read.marginal import reader_of
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.em import log_marginal, posterior
 from pointsman.select.selector import SelectorSettings
 from pointsman.training.loop import Plan
-from pointsman.types import ReadingExample
+from pointsman.types import FloatArray, Passage, Reading, ReadingExample
 from tiny import write_tiny
 
-SIZES = Sizes(taught=30, together=8, dev=8, test=12, candidates=6, trained_candidates=5)
+SIZES = Sizes(taught=30, together=8, dev=8, test=12, candidates=7, trained_candidates=6)
 PLAN = Plan(measure="none", epochs=1, learning_rate=3e-3, evaluations=1)
 PLANS = Plans(
     PLAN,
@@ -111,18 +114,60 @@ def test_who_learns_together_was_not_seen_before(bed: Path, backbone: Backbone) 
     together = {each.question for each in found.together}
     dev = {each.question for each in found.dev}
     tests = {e.question for asked in found.tests.values() for e in asked}
-    assert len(found.together) == 24
+    assert 12 < len(found.together) <= 24
     assert not apart & together
     assert not dev & (apart | together)
     assert not tests & (apart | together | dev)
-    assert {len(each.passages) for each in found.together} == {5}
-    assert {len(each.passages) for each in found.dev} == {6}
+    assert {len(each.passages) for each in (*found.together, *found.dev)} == {6}
+    assert {len(e.passages) for asked in found.tests.values() for e in asked} == {7}
     assert sorted(found.tests) == ["squad-articles", "squadshifts-newwiki"]
-    # An article is on one side.
-    examples = [ReadingExample(str(i), "q", "c", cluster=f"article {i // 3}") for i in range(12)]
-    first, second = halves(examples)
-    assert not {e.cluster for e in first} & {e.cluster for e in second}
-    assert len(first) == len(second) == 6
+    # A paragraph is on one side, with all its questions.
+    examples = [ReadingExample(str(i), "q", f"paragraph {i // 3}") for i in range(30)]
+    sides = fifths(examples)
+    assert [len(side) for side in sides] == [12, 12, 6]
+    paragraphs = [{each.context for each in side} for side in sides]
+    assert not paragraphs[0] & paragraphs[1] | paragraphs[0] & paragraphs[2]
+    # Grades go to every sample under its name, and change nothing else.
+    names: list[str] = []
+
+    def say(name: str, asked: Sequence[Asked]) -> list[FloatArray]:
+        names.append(name)
+        return [np.full(len(each.passages), 0.25, np.float32) for each in asked]
+
+    marked = graded(found, say)
+    assert names == ["taught", "together", "dev", *found.tests]
+    assert {float(value) for each in marked.together for value in each.relevance} == {0.25}
+    assert [each.id for each in marked.dev] == [each.id for each in found.dev]
+
+
+def test_remembering_gives_what_the_reader_gives(backbone: Backbone, reader: ReaderPart) -> None:
+    """And asks it for each pair once."""
+    settings = ReaderSettings(max_length=40, overlap=8, answer_width=4)
+    plain = reader_of(backbone, reader, settings)
+    passages = [
+        Passage(str(i), f"after {letter} comes {colour}", belief=0.3 * i)
+        for i, (letter, colour) in enumerate(zip(GREEK[:4], COLOURS, strict=False))
+    ]
+    questions = ["what follows alpha", "what follows beta"]
+    remembering = RememberingReader(plain)
+    for chosen in ((0, 1, 2, 3), (3, 1), (2,), ()):
+        given = [[passages[i] for i in chosen], [passages[i] for i in reversed(chosen)]]
+        expected = plain.read(questions, given)
+        found = remembering.read(questions, given)
+        for one, other in zip(expected, found, strict=True):
+            assert [s.text for s in one.spans] == [s.text for s in other.spans]
+            assert [s.passage for s in one.spans] == [s.passage for s in other.spans]
+            assert [s.score for s in one.spans] == pytest.approx(
+                [s.score for s in other.spans], abs=1e-4
+            )
+
+    class Never:
+        def read(self, questions: Sequence[str], *_: object, **__: object) -> list[Reading]:
+            assert not questions
+            return []
+
+    remembering.reader = Never()  # type: ignore[assignment]
+    remembering.read(questions, [passages, passages])
 
 
 def test_every_fold_is_a_test_once(bed: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -181,10 +226,10 @@ def test_the_whole_experiment_and_going_on_with_it(
     assert {PLAIN, *APART, DRO, "ours: every set counted", BOUND} <= rows.keys()
     # What supports the answer is all that the bound reads.
     assert rows[BOUND][8] == pytest.approx(1.0)
-    assert float(rows["retrieval order, all read"][7]) == 6  # type: ignore[arg-type]
+    assert float(rows["retrieval order, all read"][7]) == 7  # type: ignore[arg-type]
     assert len(tables["squad-articles: differences"].rows) == len(rows) - 1
     recalls = tables["squad-articles: answers in the first passages"].rows
-    assert [row[0] for row in recalls][0] == APART[0]
+    assert recalls[0][0] == APART[0]
     assert tables["iterations, on dev"].rows[0][:2] == [DRO, 0]
     assert [row[1] for row in tables["iterations, on dev"].rows] == [0, 1, 0, 1]
     hops = tables[f"several passages: {SPANS}, 2 seeds"]

@@ -26,6 +26,7 @@ from pointsman.read.joined import as_read
 from pointsman.read.reader import ReaderSettings, SpanReader
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Policy
+from pointsman.select.em import posterior
 from pointsman.select.permutation import END
 from pointsman.select.pointer import PointerHead
 from pointsman.select.selector import ListSelector, SelectorSettings, candidate_width
@@ -121,7 +122,7 @@ def test_from_answers_alone_both_learn(
         start(backbone),
         recipe(policy, samples=8, iterations=iterations),
         tmp_path,
-        lambda selector, reader: measured(tests, selector, reader),
+        lambda both: measured(tests, *both.on(backbone, recipe(policy))),
     )
     assert len(history) == 1 + iterations
     assert history[0].measures["em"] < 0.3

@@ -117,6 +117,22 @@ def test_order_of_passages_changes_only_their_places(reader: SpanReader) -> None
     assert [1 - s.passage for s in one.spans] == [s.passage for s in two.spans]
 
 
+def test_what_is_believed_of_a_passage_moves_its_spans(reader: SpanReader) -> None:
+    (plain,) = reader.read([QUESTION], [[SHORT, OTHER]], n_best=1000)
+    believed = [replace(SHORT, belief=-2.0), replace(OTHER, belief=0.5)]
+    (moved,) = reader.read([QUESTION], [believed], n_best=1000)
+    expected = {
+        (s.passage, s.start, s.end): s.score + (-2.0 if s.passage == 0 else 0.5)
+        for s in plain.spans
+    }
+    found = {(s.passage, s.start, s.end): s.score for s in moved.spans}
+    assert found == pytest.approx(expected, abs=1e-4)
+    partition = 1 + sum(map(math.exp, expected.values()))
+    assert moved.no_answer == pytest.approx(1 / partition, rel=1e-4)
+    best = max(expected, key=lambda place: expected[place])
+    assert (moved.spans[0].passage, moved.spans[0].start, moved.spans[0].end) == best
+
+
 def test_width_is_in_tokens(reader: SpanReader) -> None:
     text = "alpha beta gamma delta epsilon zeta eta theta"
     for width in (1, 3):

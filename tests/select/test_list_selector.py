@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -205,6 +206,37 @@ def test_selections_and_what_is_said_of_them(backbone: Backbone, policy: Policy)
 
 
 @pytest.mark.parametrize("policy", ["pointer", "sets"])
+def test_what_a_selector_believes(backbone: Backbone, policy: Policy) -> None:
+    lists, _ = shop(2, seed=3)
+    passages = passages_of(lists)
+    passages[1] = passages[1][:1]
+    relevance = [np.ones(len(given), np.float32) for given in passages]
+    asked = (lists.questions, passages, relevance)
+    silent = selector_of(backbone, part(backbone), settings(policy)).select(*asked)
+    assert silent[0].beliefs is None
+    assert silent[0].of(passages[0]) == [passages[0][i] for i in silent[0].order]
+    once, half = (
+        selector_of(backbone, part(backbone), replace(settings(policy), belief=weight)).select(
+            *asked
+        )
+        for weight in (1.0, 0.5)
+    )
+    assert once[0].beliefs is not None
+    assert half[0].beliefs is not None
+    assert np.exp(once[0].beliefs).sum() == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(half[0].beliefs, once[0].beliefs / 2, rtol=1e-4)
+    assert once[1].beliefs == pytest.approx([0.0])  # of a single candidate it is certain
+    # Each against the best of those that are read: 0 for that one, and less for the others.
+    given = once[0].of(passages[0])
+    assert [passage.id for passage in given] == [passages[0][i].id for i in once[0].order]
+    chosen = once[0].beliefs[once[0].order]
+    assert [passage.belief for passage in given] == pytest.approx(
+        (chosen - chosen.max()).tolist(), abs=1e-5
+    )
+    assert passages[0][0].belief == 0
+
+
+@pytest.mark.parametrize("policy", ["pointer", "sets"])
 def test_what_is_drawn_is_as_likely_as_it_says(backbone: Backbone, policy: Policy) -> None:
     selector = selector_of(backbone, part(backbone, seed=4), settings(policy, passages=2))
     lists, _ = shop(2, seed=3)
@@ -305,6 +337,8 @@ def test_a_question_nothing_answers_teaches_nothing(backbone: Backbone) -> None:
         ({"policy": "chance"}, "one of pointer, sets, not 'chance'"),
         ({"passages": 0}, "chooses 1 to 8 passages, not 0"),
         ({"passages": 9}, "chooses 1 to 8 passages, not 9"),
+        ({"belief": -1.0}, r"counts 0 times or more, not -1\.0"),
+        ({"belief": float("nan")}, "counts 0 times or more, not nan"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(given: dict[str, object], message: str) -> None:

@@ -14,7 +14,7 @@ from pointsman.backbone.device import choose_device, choose_dtype
 from pointsman.backbone.weights import locate
 from pointsman.errors import ModelError
 
-ModelKind = Literal["classifier", "causal", "seq2seq"]
+ModelKind = Literal["classifier", "causal", "seq2seq", "answering"]
 
 # What a configuration calls such a model, the class that loads it, and what people call it.
 _KINDS: dict[ModelKind, tuple[tuple[str, ...], str, str]] = {
@@ -28,6 +28,11 @@ _KINDS: dict[ModelKind, tuple[tuple[str, ...], str, str]] = {
         ("ForConditionalGeneration",),
         "AutoModelForSeq2SeqLM",
         "a sequence-to-sequence model",
+    ),
+    "answering": (
+        ("ForQuestionAnswering",),
+        "AutoModelForQuestionAnswering",
+        "a question-answering model",
     ),
 }
 

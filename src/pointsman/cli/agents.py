@@ -31,6 +31,11 @@ An agent is some lines under `agents:` in my-space/pointsman.yaml:
       key: EXAMPLE_API_KEY      # the variable that holds the key, not the key
       dollars_in: 0.15          # for a million tokens
       dollars_out: 0.6
+    - name: deep
+      reader: hf:a/question-answering-model   # or a reader of ours, by name
+      dollars: 0.0001           # for a question
+    - name: recorded
+      answers: answers.json     # {"question": "answer"}
 """
 
 QUESTION = "What colour is the boat?"
@@ -48,7 +53,7 @@ Price = Annotated[
 
 @app.callback()
 def agents() -> None:
-    """Agents: the local reader, and chat endpoints that answer where it is not sure enough."""
+    """Agents: the local reader, and others that answer where it is not sure enough."""
 
 
 @app.command(name="list", epilog=EXAMPLES)
@@ -64,10 +69,12 @@ def list_(space: Space, json: Json = False) -> None:
         rows: list[dict[str, Any]] = [
             {"name": READER, "where": "here", "model": workspace.settings.read.reader, "key": ""}
         ]
-        for agent in workspace.chat_agents:
-            given = agent.settings
+        workspace.check_agents()
+        for given in workspace.settings.agents:
             key = given.key and f"{given.key}{'' if os.environ.get(given.key) else ', not set'}"
-            rows.append({"name": given.name, "where": given.url, "model": given.model, "key": key})
+            rows.append(
+                {"name": given.name, "where": given.where, "model": given.model, "key": key}
+            )
     output.show(_table(rows))
     output.document(rows)
 
@@ -84,16 +91,14 @@ def price(space: Space, price: Price = None, json: Json = False) -> None:
 
     output = Output(json)
     with Workspace.open(space, overrides={"price": price}) as workspace:
-        chats, asked = workspace.chat_agents, workspace.settings.price
-        names = [READER, *(agent.name for agent in chats)]
-        units = [0.0, *workspace.chat_prices]
-        dollars = bool(chats) and any(
-            agent.settings.dollars_in or agent.settings.dollars_out for agent in chats
-        )
+        further, asked = workspace.settings.agents, workspace.settings.price
+        names = [READER, *(agent.name for agent in further)]
+        units = [0.0, *workspace.agent_prices]
+        dollars = any(each.dollars_in or each.dollars_out or each.dollars for each in further)
     beta = Pricing.at(asked, names, units).beta.tolist()
     rows = [{"name": READER, "dollars for 1,000": 0.0, "cost": 0.0, "asked": "always, first"}]
-    for agent, unit, cost in zip(chats, units[1:], beta[1:], strict=True):
-        least = agent.settings.confidence - cost
+    for agent, unit, cost in zip(further, units[1:], beta[1:], strict=True):
+        least = agent.right - cost
         when = f"where the reader is less sure than {least:.0%}" if least > 0 else "never"
         rows.append(
             {

@@ -45,7 +45,7 @@ def info(space: Space, json: Json = False) -> None:
             grader = {"model": workspace.pretrained_grader}
         selector = _specialist("selector", lambda: workspace.selector_folder)
         experts = _experts(workspace)
-        agents = {agent.name: agent.settings.url for agent in workspace.chat_agents}
+        agents = {agent.name: agent.where for agent in workspace.settings.agents}
         allocator = workspace.settings.defer.allocator
     output.show(
         Text(f"{workspace.path}{' (read-only)' if workspace.read_only else ''}", "bold"),

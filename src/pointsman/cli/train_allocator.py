@@ -94,7 +94,7 @@ def allocator(
             made = make_allocator(
                 workspace.backbone,
                 workspace.agents,
-                [0.0, *workspace.chat_prices],
+                [0.0, *workspace.agent_prices],
                 questions,
                 contexts,
                 [each.answers for each in examples],

@@ -17,7 +17,7 @@ class ReaderAgent:
     """Answers with spans of the passages (protocol `Agent`).
 
     It abstains where its calibrated confidence is below `min_confidence`: 0 always answers.
-    `gflops_per_token` serves the estimate of cost alone.
+    `gflops_per_token` serves the estimate of cost alone; `dollars` is what a question is said to take.
     """
 
     def __init__(
@@ -28,12 +28,14 @@ class ReaderAgent:
         n_best: int = 3,
         min_confidence: float = 0.0,
         gflops_per_token: float = 0.0,
+        dollars: float = 0.0,
     ) -> None:
         self.name = name
         self._reader = reader
         self._n_best = n_best
         self._min_confidence = min_confidence
         self._gflops_per_token = gflops_per_token
+        self._dollars = dollars
 
     def answer(
         self,
@@ -52,11 +54,12 @@ class ReaderAgent:
         costs = []
         for question, passages in zip(questions, contexts, strict=True):
             characters = sum(len(question) + len(passage.text) for passage in passages)
-            costs.append(Cost(gflops=characters / _CHARACTERS_A_TOKEN * self._gflops_per_token))
+            gflops = characters / _CHARACTERS_A_TOKEN * self._gflops_per_token
+            costs.append(Cost(gflops=gflops, usd=self._dollars))
         return costs
 
     def _answer(self, question: str, passages: Sequence[Passage], reading: Reading) -> Answer:
-        cost = Cost(gflops=reading.gflops)
+        cost = Cost(gflops=reading.gflops, usd=self._dollars)
         alternatives = tuple((span, passages[span.passage]) for span in reading.spans)
         if not reading.spans or reading.confidence < self._min_confidence:
             return Answer(

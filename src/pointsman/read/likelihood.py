@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from pointsman.deadline import Deadline
-from pointsman.read.reader import SpanReader
+from pointsman.read.reader import WindowReader
 from pointsman.read.targets import token_span
 from pointsman.types import Passage
 
@@ -45,7 +45,7 @@ Find = Callable[[str, Sequence[str]], list[tuple[int, int]]]
 class SpanLikelihood:
     """The likelihood of answers under a span reader; `find` says what of a text is an answer."""
 
-    def __init__(self, reader: SpanReader, find: Find | None = None) -> None:
+    def __init__(self, reader: WindowReader, find: Find | None = None) -> None:
         self.reader = reader
         self._find = find or mentions
 
@@ -69,9 +69,9 @@ class SpanLikelihood:
             pairs += [(question, passage.text) for passage in given]
             marked += [self._find(passage.text, known) for passage in given]
         answer, every = np.full((2, len(pairs)), -np.inf)
-        for batch, odds in self.reader.span_odds(pairs, deadline):
+        for windows, odds in self.reader.span_odds(pairs, deadline):
             totals = torch.logsumexp(odds.double().flatten(1), dim=1).cpu().tolist()
-            for row, window in enumerate(batch.windows):
+            for row, window in enumerate(windows):
                 every[window.pair] = np.logaddexp(every[window.pair], totals[row])
                 spans = {token_span(window.offsets, *mention) for mention in marked[window.pair]}
                 for first, last in filter(None, spans):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.pairs import TokenBatch
+from pointsman.backbone.flops import Shape
+from pointsman.backbone.pairs import Window
 from pointsman.backbone.specialist import Specialist, load_specialist
 from pointsman.deadline import Deadline
 from pointsman.errors import SpecialistError
@@ -62,34 +64,19 @@ class _Candidate:
     odds: float
 
 
-class SpanReader:
-    """A reader specialist on a backbone (protocol `Reader`)."""
+Odds = Iterator[tuple[Sequence[Window], Tensor]]
+"""Windows in batches, each with its spans' log-odds [windows, length, width]; see `span_log_odds`."""
 
-    def __init__(
-        self, backbone: Backbone, head: SpanHead, adapter: str | None, settings: ReaderSettings
-    ) -> None:
-        self.backbone = backbone
-        self.settings = settings
-        self._head = head
-        self._adapter = adapter
 
-    @classmethod
-    def load(cls, backbone: Backbone, folder: Path) -> SpanReader:
-        """Put the reader of a folder onto a backbone. Raises SpecialistError, BackboneMismatchError."""
-        return cls.of(backbone, load_specialist(folder, KIND))
+class WindowReader(ABC):
+    """What readers have in common that look at windows of passages (protocol `Reader`)."""
 
-    @classmethod
-    def of(cls, backbone: Backbone, specialist: Specialist) -> SpanReader:
-        """Put a loaded specialist onto a backbone."""
-        name = f"{KIND}:{specialist.name}"
-        backbone.add_adapter(name, specialist.adapter, specialist.base_sha256)
-        settings = ReaderSettings.of(specialist.settings)
-        return cls(backbone, SpanHead(specialist.head), name, settings)
+    settings: ReaderSettings
+    shape: Shape
 
-    def calibrated(self, calibration: Calibration) -> SpanReader:
-        """The same reader with another calibration."""
-        settings = replace(self.settings, calibration=calibration)
-        return SpanReader(self.backbone, self._head, self._adapter, settings)
+    @abstractmethod
+    def span_odds(self, pairs: Sequence[tuple[str, str]], deadline: Deadline | None = None) -> Odds:
+        """The windows of (question, passage) pairs in batches; each once, in any order."""
 
     def read(
         self,
@@ -115,12 +102,12 @@ class SpanReader:
         partitions: list[list[float]] = [[] for _ in questions]
         gflops = [0.0 for _ in questions]
         beliefs = torch.tensor([passage.belief for given in passages for passage in given])
-        for batch, odds in self.span_odds(pairs, deadline):
-            believed = beliefs[[window.pair for window in batch.windows]].to(odds.device)
+        for windows, odds in self.span_odds(pairs, deadline):
+            believed = beliefs[[window.pair for window in windows]].to(odds.device)
             odds = odds + believed[:, None, None].to(odds.dtype)
-            _collect(batch, odds, owner, n_best, candidates, partitions)
-            window_gflops = self.backbone.shape.forward_gflops(1, batch.states.shape[1])
-            for window in batch.windows:
+            _collect(windows, odds, owner, n_best, candidates, partitions)
+            window_gflops = self.shape.forward_gflops(1, odds.shape[1])
+            for window in windows:
                 gflops[owner[window.pair][0]] += window_gflops
         return [
             replace(
@@ -128,24 +115,6 @@ class SpanReader:
             )
             for q in range(len(questions))
         ]
-
-    def span_odds(
-        self, pairs: Sequence[tuple[str, str]], deadline: Deadline | None = None
-    ) -> Iterator[tuple[TokenBatch, Tensor]]:
-        """The windows of (question, passage) pairs in batches, each with its spans' log-odds [windows,
-        length, width]; see `span_log_odds`.
-        """
-        for batch in self.backbone.tokens(
-            pairs,
-            self._adapter,
-            max_length=self.settings.max_length,
-            overlap=self.settings.overlap,
-            deadline=deadline,
-        ):
-            passage_tokens = batch.passage_mask()
-            start, end = self._head.logits(batch.states, choosable(passage_tokens))
-            width = min(self.settings.answer_width, start.shape[1])
-            yield batch, span_log_odds(start, end, passage_tokens, width)
 
     def _reading(
         self,
@@ -183,8 +152,53 @@ class SpanReader:
         return Reading(spans=spans, no_answer=no_answer, confidence=confidence)
 
 
+class SpanReader(WindowReader):
+    """A reader specialist on a backbone (protocol `Reader`)."""
+
+    def __init__(
+        self, backbone: Backbone, head: SpanHead, adapter: str | None, settings: ReaderSettings
+    ) -> None:
+        self.backbone = backbone
+        self.settings = settings
+        self.shape = backbone.shape
+        self._head = head
+        self._adapter = adapter
+
+    @classmethod
+    def load(cls, backbone: Backbone, folder: Path) -> SpanReader:
+        """Put the reader of a folder onto a backbone. Raises SpecialistError, BackboneMismatchError."""
+        return cls.of(backbone, load_specialist(folder, KIND))
+
+    @classmethod
+    def of(cls, backbone: Backbone, specialist: Specialist) -> SpanReader:
+        """Put a loaded specialist onto a backbone."""
+        name = f"{KIND}:{specialist.name}"
+        backbone.add_adapter(name, specialist.adapter, specialist.base_sha256)
+        settings = ReaderSettings.of(specialist.settings)
+        return cls(backbone, SpanHead(specialist.head), name, settings)
+
+    def calibrated(self, calibration: Calibration) -> SpanReader:
+        """The same reader with another calibration."""
+        settings = replace(self.settings, calibration=calibration)
+        return SpanReader(self.backbone, self._head, self._adapter, settings)
+
+    def span_odds(self, pairs: Sequence[tuple[str, str]], deadline: Deadline | None = None) -> Odds:
+        """The windows of (question, passage) pairs in batches; each once, in any order."""
+        for batch in self.backbone.tokens(
+            pairs,
+            self._adapter,
+            max_length=self.settings.max_length,
+            overlap=self.settings.overlap,
+            deadline=deadline,
+        ):
+            passage_tokens = batch.passage_mask()
+            start, end = self._head.logits(batch.states, choosable(passage_tokens))
+            width = min(self.settings.answer_width, start.shape[1])
+            yield batch.windows, span_log_odds(start, end, passage_tokens, width)
+
+
 def _collect(
-    batch: TokenBatch,
+    windows: Sequence[Window],
     odds: Tensor,
     owner: Sequence[tuple[int, int]],
     n_best: int,
@@ -196,7 +210,7 @@ def _collect(
     # More than n_best a window: some name the same answer, and overlapping windows repeat spans.
     keep = min(4 * n_best + 4, odds[0].numel())
     best, places = odds.flatten(1).topk(keep, dim=1)
-    for row, window in enumerate(batch.windows):
+    for row, window in enumerate(windows):
         question, passage = owner[window.pair]
         partitions[question].append(totals[row])
         for value, place in zip(best[row].tolist(), places[row].tolist(), strict=True):
