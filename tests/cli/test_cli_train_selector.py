@@ -99,7 +99,12 @@ def test_a_selector_learns_and_says_where_it_comes_from(
     before, after = made["history"]
     assert after["recall@1"] > max(80, before["recall@1"])
     specialist = load_specialist(folder, "selector")
-    assert specialist.settings == {"policy": "pointer", "passages": 3, "max_length": 256}
+    assert specialist.settings == {
+        "policy": "pointer",
+        "passages": 3,
+        "max_length": 256,
+        "belief": 1.0,
+    }
     assert specialist.training["data"] == {
         "name": "train.json",
         "train": 40,

@@ -186,6 +186,10 @@ def selection(
         bool,
         typer.Option("--single", help="Leave out questions that take several passages."),
     ] = False,
+    studies: Annotated[
+        bool,
+        typer.Option("--studies/--no-studies", help="Candidates, searches, sizes, seconds."),
+    ] = True,
     reader: Annotated[
         str,
         typer.Option(metavar="DIR", help="The reader to begin as; by default the one that ships."),
@@ -228,6 +232,7 @@ def selection(
             limit=limit,
             only=row or None,
             hops=not single,
+            studies=studies,
             show=show,
         )
 

@@ -31,6 +31,7 @@ from pointsman.cli.training import (
     command_words,
     encoder_to_train,
     fitting,
+    grader_folder,
     reader_folder,
     specialist_to_start,
 )
@@ -102,6 +103,19 @@ Start = Annotated[
     ),
 ]
 ReaderName = Annotated[str, typer.Option(metavar="NAME", help="A reader's folder, or default.")]
+GraderName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Who grades and orders the candidates, as in the workspace: a grader's folder, default, or none.",
+    ),
+]
+Belief = Annotated[
+    float,
+    typer.Option(
+        metavar="X", min=0, help="How much of what the selector believes the reader is told."
+    ),
+]
 Frozen = Annotated[bool, typer.Option("--frozen", help="Train the selector's head alone.")]
 
 
@@ -117,6 +131,8 @@ def selector(
     passages: Passages = 5,
     start: Start = "default",
     reader: ReaderName = "default",
+    grader: GraderName = "none",
+    belief: Belief = 1.0,
     frozen: Frozen = False,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="By default 2.", show_default=False)
@@ -151,8 +167,14 @@ def selector(
     output = Output(json)
     with output.working("loading the encoder", every=LOG_EVERY) as working:
         base = encoder_to_train(backbone)
-        data = _data(base, train, dev, collection or [], candidates, limit, seed, licence, working)
-        recipe = Recipe(selector=SelectorSettings(policy.value, passages), frozen=frozen, seed=seed)
+        data = _data(
+            base, train, dev, collection or [], candidates, limit, seed, licence, grader, working
+        )
+        recipe = Recipe(
+            selector=SelectorSettings(policy.value, passages, belief=belief),
+            frozen=frozen,
+            seed=seed,
+        )
         plan = replace(
             WARM,
             seed=seed,
@@ -199,6 +221,8 @@ def selection(
     ] = None,
     start: Start = "default",
     reader: ReaderName = "default",
+    grader: GraderName = "none",
+    belief: Belief = 1.0,
     joined: Annotated[
         bool,
         typer.Option(
@@ -250,14 +274,16 @@ def selection(
         reading = ReaderSettings.of(load_specialist(begun_reader, READER).settings)
         if joined:
             reading = replace(reading, joined=True, max_length=512)
-        settings = SelectorSettings(policy.value, passages)
+        settings = SelectorSettings(policy.value, passages, belief=belief)
         begun = None
         if selector_folder is not None:
             specialist = load_specialist(selector_folder, SELECTOR)
             base.check_base(selector_folder.name, specialist.base_sha256)
-            settings = SelectorSettings.of(specialist.settings)
+            settings = replace(SelectorSettings.of(specialist.settings), belief=belief)
             begun = Part(specialist.adapter, PointerHead(specialist.head))
-        data = _data(base, train, dev, collection or [], candidates, limit, seed, licence, working)
+        data = _data(
+            base, train, dev, collection or [], candidates, limit, seed, licence, grader, working
+        )
         recipe = Recipe(
             selector=settings,
             reader=reading,
@@ -303,12 +329,19 @@ def _data(
     limit: int | None,
     seed: int,
     licence: str,
+    grader: str,
     working: Working,
 ) -> Data:
     """Both parts with their candidates; no dev question stands in the training part."""
     from pointsman.data.splits import refuse_overlap
+    from pointsman.grade.grader import PairGrader
     from pointsman.joint.make import Data
-    from pointsman.joint.source import read_asked
+    from pointsman.joint.source import Judge, read_asked
+    from pointsman.settings import GradeSettings
+
+    judge = None
+    if grader != "none":
+        judge = Judge(PairGrader.load(base, grader_folder(grader)), GradeSettings().weight)
 
     def read(what: str, files: Sequence[Path], most: int | None) -> list[Asked]:
         working.say(f"reading the {what} questions")
@@ -319,6 +352,7 @@ def _data(
             candidates,
             limit=most,
             seed=seed,
+            judge=judge,
             show=lambda doing, done, total: working.say(f"{doing}: {done:,} of {total:,}"),
         )
 

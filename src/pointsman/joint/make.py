@@ -71,12 +71,18 @@ class Made:
 
 
 def fresh_selector(
-    backbone: Backbone, seed: int, start: LoraAdapter | None = None, from_layer: int = 0
+    backbone: Backbone,
+    seed: int,
+    start: LoraAdapter | None = None,
+    from_layer: int = 0,
+    width: int = WIDTH,
 ) -> SelectorPart:
-    """A selector that has learned nothing, on that adapter or on a fresh one of these layers."""
+    """A selector that has learned nothing, on that adapter or on a fresh one of these layers, with a head
+    of this width.
+    """
     generator = torch.Generator().manual_seed(seed)
     adapter = start or new_adapter(backbone.model, RANK, ALPHA, generator, from_layer=from_layer)
-    head = PointerHead.fresh(candidate_width(backbone.shape.width), WIDTH, generator)
+    head = PointerHead.fresh(candidate_width(backbone.shape.width), width, generator)
     return SelectorPart(adapter, head)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.draw import drawn
@@ -16,7 +19,9 @@ from pointsman.data.sources import open_source
 from pointsman.data.sources import passages as all_passages
 from pointsman.data.squad import read_squad
 from pointsman.errors import InputError
+from pointsman.grade.relevance import best_first, expected_relevance
 from pointsman.joint.asked import Asked, ungraded
+from pointsman.protocols import Grader
 from pointsman.retrieve.ingest import ingest
 from pointsman.retrieve.lance import LanceIndex
 from pointsman.types import Passage, ReadingExample
@@ -29,6 +34,14 @@ _TOGETHER = 256
 Said = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A grader, and how much its relevance counts beside the score of retrieval; see `best_first`."""
+
+    grader: Grader
+    weight: float
+
+
 def read_asked(
     backbone: Backbone,
     files: Sequence[Path],
@@ -37,12 +50,14 @@ def read_asked(
     *,
     limit: int | None = None,
     seed: int = 0,
+    judge: Judge | None = None,
     show: Said | None = None,
 ) -> list[Asked]:
     """The questions of files: SQuAD's JSON, or JSON Lines of questions with paragraphs of their own.
 
     SQuAD questions are searched in the `collection`, by default in the paragraphs of these files
-    themselves; the others have the first `candidates` of their own. `limit` draws so many of all.
+    themselves; the others have the first `candidates` of their own. `limit` draws so many of all, and
+    `judge` grades and orders the candidates.
     Raises InputError for files of both kinds at once or without a question; FormatError.
     """
     kinds = {path.suffix == ".jsonl" for path in files}
@@ -52,7 +67,7 @@ def read_asked(
         questions = [question for path in files for question in read_multihop(path)]
         _check(questions, files)
         some = [questions[i] for i in drawn(len(questions), limit, seed)]
-        return [each.first(candidates) for each in given(backbone, some)]
+        return [each.first(candidates) for each in given(backbone, some, judge)]
     examples = [example for path in files for example in read_squad(path) if example.answers]
     _check(examples, files)
     # Two SQuAD files number their paragraphs alike.
@@ -62,7 +77,8 @@ def read_asked(
         for passage in all_passages(open_source(path))
     ]
     some_examples = [examples[i] for i in drawn(len(examples), limit, seed)]
-    return retrieved(backbone, some_examples, passages, candidates, show)
+    with Searched.of(backbone, passages, show) as searched:
+        return searched.asked(some_examples, candidates, judge)
 
 
 def _check(questions: Sequence[object], files: Sequence[Path]) -> None:
@@ -70,59 +86,89 @@ def _check(questions: Sequence[object], files: Sequence[Path]) -> None:
         raise InputError(f"{', '.join(map(str, files))}: no question with an answer in it")
 
 
-def retrieved(
-    backbone: Backbone,
-    examples: Sequence[ReadingExample],
-    collection: Sequence[Passage],
-    candidates: int = CANDIDATES,
-    show: Said | None = None,
-) -> list[Asked]:
-    """Questions with the best passages of a collection by hybrid search, no expert among them.
+Mode = Literal["hybrid", "dense", "bm25"]
 
-    A question's own paragraph supports its answer, where it was found. A text that stands in the
-    collection twice counts once. Raises InputError where a question's paragraph is not in the collection.
+
+class Searched:
+    """A collection that questions are searched in, no expert among them. A text that stands in it twice
+    counts once.
     """
-    distinct: dict[str, Passage] = {}
-    for passage in collection:
-        distinct.setdefault(passage.text, passage)
-    missing = [example.id for example in examples if example.context not in distinct]
-    if missing:
-        raise InputError(f"the collection does not hold the paragraph of question {missing[0]!r}")
-    with (
-        tempfile.TemporaryDirectory(prefix="pointsman-") as directory,
-        LanceIndex.create(directory, backbone.identity) as index,
-    ):
+
+    def __init__(self, backbone: Backbone, texts: frozenset[str], index: LanceIndex) -> None:
+        self._backbone = backbone
+        self._texts = texts
+        self._index = index
+
+    @classmethod
+    @contextmanager
+    def of(
+        cls, backbone: Backbone, collection: Sequence[Passage], show: Said | None = None
+    ) -> Iterator[Searched]:
+        """For as long as the block lasts."""
+        distinct: dict[str, Passage] = {}
+        for passage in collection:
+            distinct.setdefault(passage.text, passage)
         total = len(distinct)
-        ingest(
-            index,
-            backbone,
-            distinct.values(),
-            progress=None if show is None else lambda done: show("paragraphs", done, total),
-        )
+        with (
+            tempfile.TemporaryDirectory(prefix="pointsman-") as directory,
+            LanceIndex.create(directory, backbone.identity) as index,
+        ):
+            ingest(
+                index,
+                backbone,
+                distinct.values(),
+                progress=None if show is None else lambda done: show("paragraphs", done, total),
+            )
+            yield cls(backbone, frozenset(distinct), index)
+
+    def asked(
+        self,
+        examples: Sequence[ReadingExample],
+        candidates: int = CANDIDATES,
+        judge: Judge | None = None,
+        mode: Mode = "hybrid",
+    ) -> list[Asked]:
+        """Questions with the best passages for them; their own paragraph supports the answer, where it was
+        found. Raises InputError where the collection does not hold it.
+        """
+        missing = [example.id for example in examples if example.context not in self._texts]
+        if missing:
+            raise InputError(
+                f"the collection does not hold the paragraph of question {missing[0]!r}"
+            )
         found = []
         for start in range(0, len(examples), _TOGETHER):
             some = examples[start : start + _TOGETHER]
             questions = [example.question for example in some]
-            vectors = backbone.encode(questions, prompt="query")
-            hits = index.search(vectors, candidates, text=questions)
-            found += [
-                _asked(example, [hit.passage for hit in row])
-                for example, row in zip(some, hits, strict=True)
-            ]
-    return found
+            vectors = None if mode == "bm25" else self._backbone.encode(questions, prompt="query")
+            hits = self._index.search(
+                vectors, candidates, text=None if mode == "dense" else questions
+            )
+            found += _judged(
+                [
+                    _asked(example, [hit.passage for hit in row])
+                    for example, row in zip(some, hits, strict=True)
+                ],
+                [np.array([hit.score for hit in row]) for row in hits],
+                judge,
+            )
+        return found
 
 
-def given(backbone: Backbone, questions: Sequence[MultihopQuestion]) -> list[Asked]:
+def given(
+    backbone: Backbone, questions: Sequence[MultihopQuestion], judge: Judge | None = None
+) -> list[Asked]:
     """Questions with their own paragraphs, the likest to the question first, by cosine."""
     vectors = backbone.encode([each.question for each in questions], prompt="query")
     passages = [passage for each in questions for passage in each.passages]
     documents = backbone.encode([passage.content for passage in passages], prompt="document")
-    found, start = [], 0
+    found, scores, start = [], [], 0
     for question, vector in zip(questions, vectors, strict=True):
         mine = question.passages
         cosines = documents[start : start + len(mine)] @ vector
         start += len(mine)
         order = np.argsort(-cosines, kind="stable").tolist()
+        scores.append(cosines[order])
         supporting = [
             place for place, i in enumerate(order) if question.paragraphs[i].is_supporting
         ]
@@ -136,6 +182,31 @@ def given(backbone: Backbone, questions: Sequence[MultihopQuestion]) -> list[Ask
                 ungraded(ranked),
                 tuple(supporting),
                 question.id,
+            )
+        )
+    return _judged(found, scores, judge)
+
+
+def _judged(
+    asked: Sequence[Asked], scores: Sequence[npt.NDArray[np.floating]], judge: Judge | None
+) -> list[Asked]:
+    """Candidates with their relevance, in the order in which a pipeline would show them."""
+    if judge is None:
+        return list(asked)
+    graded = judge.grader.grade(
+        [each.question for each in asked], [each.passages for each in asked]
+    )
+    found = []
+    for each, said, score in zip(asked, graded, scores, strict=True):
+        relevance = expected_relevance(said.probabilities)
+        order = best_first(relevance, score, judge.weight).tolist()
+        support = set(each.supporting)
+        found.append(
+            replace(
+                each,
+                passages=tuple(each.passages[i] for i in order),
+                relevance=relevance[order],
+                supporting=tuple(place for place, i in enumerate(order) if i in support),
             )
         )
     return found

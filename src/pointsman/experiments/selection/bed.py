@@ -21,7 +21,7 @@ from pointsman.errors import InputError
 from pointsman.evaluate.groups import numbered
 from pointsman.experiments.report import Show
 from pointsman.joint.asked import Asked
-from pointsman.joint.source import retrieved
+from pointsman.joint.source import Mode, Searched
 from pointsman.read.joined import Joined
 from pointsman.read.marginal import Shown
 from pointsman.types import FloatArray, Passage, ReadingExample
@@ -78,21 +78,22 @@ def load(data: Path, backbone: Backbone, sizes: Sizes, show: Show, seed: int = 0
         apart, both, chosen_by = fifths(watched)
         collection = _collection(data, name)
 
-        def search(
-            examples: Examples,
-            most: int | None,
-            candidates: int,
-            collection: list[Passage] = collection,
-        ) -> list[Asked]:
-            some = [examples[i] for i in drawn(len(examples), most, seed)]
-            return retrieved(backbone, some, collection, candidates, show)
-
         show(f"{name}: searching", 0, 1)
-        taught += search(apart, sizes.taught, sizes.trained_candidates)
-        together += search(both, sizes.together, sizes.trained_candidates)
-        dev += search(chosen_by, sizes.dev, sizes.trained_candidates)
-        if name in TESTS:
-            tests[name] = search(test, sizes.test, sizes.candidates)
+        with Searched.of(backbone, collection, show) as searched:
+
+            def search(
+                examples: Examples,
+                most: int | None,
+                candidates: int,
+                searched: Searched = searched,
+            ) -> list[Asked]:
+                return searched.asked(some_of(examples, most, seed), candidates)
+
+            taught += search(apart, sizes.taught, sizes.trained_candidates)
+            together += search(both, sizes.together, sizes.trained_candidates)
+            dev += search(chosen_by, sizes.dev, sizes.trained_candidates)
+            if name in TESTS:
+                tests[name] = search(test, sizes.test, sizes.candidates)
     return Bed((), taught, together, dev, tests)
 
 
@@ -117,6 +118,23 @@ def marked(asked: Sequence[Asked], *, joined: bool) -> list[Shown]:
         texts = (Joined.of(support).text, Joined.of(among).text)
         found.append(Shown(each.question, texts, each.answers, ((0,), (1,)), (0.5, 0.5)))
     return found
+
+
+def retrievals(
+    data: Path, backbone: Backbone, questions: int, most: int, show: Show, seed: int = 0
+) -> dict[Mode, list[Asked]]:
+    """The same test questions on articles with `most` candidates, found in every way to search."""
+    name = TESTS[0]
+    test = _parts(data, name)[2]
+    some = some_of(test, questions, seed)
+    modes: tuple[Mode, ...] = ("hybrid", "dense", "bm25")
+    with Searched.of(backbone, _collection(data, name), show) as searched:
+        return {mode: searched.asked(some, most, mode=mode) for mode in modes}
+
+
+def some_of(examples: Examples, most: int | None, seed: int) -> list[ReadingExample]:
+    """So many of them, drawn."""
+    return [examples[i] for i in drawn(len(examples), most, seed)]
 
 
 def fifths(examples: Examples) -> tuple[list[ReadingExample], ...]:

@@ -25,7 +25,7 @@ from pointsman.joint.em import Iteration, train_together, warm_up
 from pointsman.joint.estimate import explained
 from pointsman.joint.make import fresh_selector, tuned
 from pointsman.joint.measures import CUTS, Measured, measured
-from pointsman.joint.recipe import Both, Recipe
+from pointsman.joint.recipe import Both, Looks, Recipe, Trains
 from pointsman.protocols import Reader
 from pointsman.read.joined import Joined, as_read, find
 from pointsman.read.marginal import MarginalTask, Shown, reader_of
@@ -130,6 +130,16 @@ class Lab:
 
         return self._once(("selector", seed), make)
 
+    def head_alone(self, seed: int, width: int) -> SelectorPart:
+        """A selector's head of this width as it learned apart, on the reader's adapter as it is."""
+
+        def make() -> SelectorPart:
+            begun = fresh_selector(self.backbone, seed, self._reader.adapter, width=width)
+            what = f"head-{width}"
+            return self._taught_selector(what, seed, begun, self.bed.taught, frozen=True)
+
+        return self._once((f"head-{width}", seed), make)
+
     def marked(self, seed: int) -> Both:
         """The two after they learned apart from the questions of `together` too, all passages marked."""
 
@@ -169,10 +179,26 @@ class Lab:
 
     # ---- together
 
-    def together(self, seed: int, policy: Policy, **changes: object) -> list[Iteration]:
-        """All iterations from where the two were when they had learned apart; `changes` are of the recipe."""
-        recipe = replace(self.recipe(policy), seed=seed, **changes)  # type: ignore[arg-type]
-        name = "-".join(str(each) for each in (policy, *changes.values()))
+    def together(
+        self,
+        seed: int,
+        policy: Policy,
+        *,
+        trains: Trains = "both",
+        looks: Looks = "drawn",
+        scratch: bool = False,
+    ) -> list[Iteration]:
+        """All iterations from where the two were when they had learned apart.
+
+        From `scratch` the selector's head has learned nothing before, on the reader's adapter.
+        """
+        recipe = replace(self.recipe(policy), seed=seed, trains=trains, looks=looks)
+        unusual = (
+            trains if trains != "both" else "",
+            looks if looks != "drawn" else "",
+            "scratch" if scratch else "",
+        )
+        name = "-".join([policy, *filter(None, unusual)])
 
         def measure(both: Both) -> Mapping[str, float]:
             dev = self.bed.dev
@@ -183,11 +209,16 @@ class Lab:
             shares = torch.exp(log_p).clamp(min=_NEVER)
             return {**found, "log p": float(shares.log().mean()), "entropy": entropy}
 
+        def begun() -> SelectorPart:
+            if scratch:
+                return fresh_selector(self.backbone, seed, self._reader.adapter)
+            return self.selector(seed)
+
         def make() -> list[Iteration]:
             return train_together(
                 self.backbone,
                 self.bed.together,
-                Both(self.selector(seed), self.reader(seed)),
+                Both(begun(), self.reader(seed)),
                 recipe,
                 self._run(name, seed, digest(self.bed.together), digest(self.bed.dev)),
                 measure,
@@ -311,14 +342,19 @@ class Lab:
         return task.part(train(task, replace(plan, seed=seed), folder, show).parameters)
 
     def _taught_selector(
-        self, what: str, seed: int, start: SelectorPart, asked: Sequence[Asked]
+        self,
+        what: str,
+        seed: int,
+        start: SelectorPart,
+        asked: Sequence[Asked],
+        frozen: bool = False,
     ) -> SelectorPart:
         plan = replace(self.plans.warm, seed=seed)
         return warm_up(
             self.backbone,
             asked,
             start,
-            replace(self.recipe("pointer"), frozen=False),
+            replace(self.recipe("pointer"), frozen=frozen),
             plan,
             self._run(what, seed, digest(asked), plan),
             lambda _: {"none": 0.0},

@@ -11,7 +11,7 @@ from pointsman.experiments.selection.lab import Lab
 from pointsman.joint.asked import Asked
 from pointsman.joint.em import Iteration, best
 from pointsman.joint.make import MEASURE
-from pointsman.joint.recipe import Both
+from pointsman.joint.recipe import Both, Looks, Trains
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Policy
 from pointsman.types import Selection
@@ -90,11 +90,11 @@ class Rows:
     def _apart(self, seed: int) -> Both:
         return Both(self.lab.selector(seed), self.lab.reader(seed))
 
-    def _dro(self, seed: int, **changes: object) -> System:
-        return self._of(self._dro_both(seed, **changes))
+    def _dro(self, seed: int, trains: Trains = "both") -> System:
+        return self._of(self._dro_both(seed, trains))
 
-    def _dro_both(self, seed: int, **changes: object) -> Both:
-        return best(self.lab.together(seed, "pointer", **changes), MEASURE).both
+    def _dro_both(self, seed: int, trains: Trains = "both") -> Both:
+        return best(self.lab.together(seed, "pointer", trains=trains), MEASURE).both
 
     def _weighed(
         self, name: str, kind: str, system: Callable[[int], tuple[Both, Policy]]
@@ -106,8 +106,8 @@ class Rows:
 
     def ours(self, seed: int) -> list[Iteration]:
         """All iterations of ours."""
-        changes = {"looks": "likeliest"} if self.policy == "pointer" else {}
-        return self.lab.together(seed, self.policy, **changes)
+        looks: Looks = "likeliest" if self.policy == "pointer" else "drawn"
+        return self.lab.together(seed, self.policy, looks=looks)
 
     def _ours(self, seed: int) -> Both:
         return best(self.ours(seed), MEASURE).both

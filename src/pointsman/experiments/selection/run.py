@@ -12,11 +12,12 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.evaluate.tables import Table
 from pointsman.experiments.report import Report, Show, named, silent
-from pointsman.experiments.selection.bed import Bed, Sizes, graded, load
+from pointsman.experiments.selection.bed import Bed, Sizes, graded, load, retrievals
 from pointsman.experiments.selection.estimator import estimator_table
 from pointsman.experiments.selection.hops import SAID, SPANS, load_folds
 from pointsman.experiments.selection.lab import Lab, Plans, joined, usual
 from pointsman.experiments.selection.rows import DRO, OURS, Row, Rows
+from pointsman.experiments.selection.studies import CANDIDATES, QUESTIONS, Studies, with_relevance
 from pointsman.experiments.selection.tables import (
     Found,
     difference_table,
@@ -49,6 +50,7 @@ def run(
     limit: int | None = None,
     only: Sequence[str] | None = None,
     hops: bool = True,
+    studies: bool = True,
     show: Show | None = None,
 ) -> Report:
     """All rows on the tests by so many seeds, from a reader that has learned to read.
@@ -56,7 +58,7 @@ def run(
     `folder` keeps what is trained and measured; the same call goes on from there. `fast` measures, an
     encoder of the same weights that need not train. Selectors look at the `grader`'s grades. `limit` bounds each test's questions, and those of
     each file of questions that take several passages, which are left out without `hops`. `only` names
-    the rows. Raises InputError for a name that no row has.
+    the rows, and leaves out what else there is to say of them. Raises InputError for a name that no row has.
     """
     show = show or silent
     sizes = sizes or Sizes()
@@ -106,6 +108,9 @@ def run(
             tables.append(iteration_table(f"{prefix}iterations, on dev", part.histories()))
     if only is None:
         tables.append(estimator_table(single.labs[0]))
+    if studies and only is None:
+        searched = retrievals(data, fast, limit or QUESTIONS, max(CANDIDATES), show)
+        tables += Studies(single.labs[0], with_relevance(searched, relevance)).all()
     details = {
         "sizes": sizes,
         "plans": plans,
