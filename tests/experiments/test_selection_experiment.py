@@ -23,6 +23,7 @@ from pointsman.experiments.selection.estimator import Counted
 from pointsman.experiments.selection.hops import ALWAYS, SAID, SPANS, TESTED, load_folds
 from pointsman.experiments.selection.lab import Plans
 from pointsman.experiments.selection.remembered import RememberingReader
+from pointsman.experiments.selection.routed import routed_table
 from pointsman.experiments.selection.rows import APART, BOUND, DRO, PLAIN
 from pointsman.experiments.selection.run import run
 from pointsman.joint.asked import Asked
@@ -31,6 +32,7 @@ from pointsman.read.head import SpanHead
 from pointsman.read.marginal import reader_of
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part as ReaderPart
+from pointsman.route.expert import Expert, domain_of
 from pointsman.select.em import log_marginal, posterior
 from pointsman.select.selector import SelectorSettings
 from pointsman.training.loop import Plan
@@ -258,6 +260,31 @@ def test_the_whole_experiment_and_going_on_with_it(
         once(1, only=["theirs"])
     few = once(1, only=[PLAIN], hops=False)
     assert [len(table.rows) for table in few.tables] == [1, 0, 0, 1, 0, 0]
+
+
+def test_a_router_is_learned_from_answers(
+    bed: Path, backbone: Backbone, reader: ReaderPart
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    experts = []
+    for name in ("red", "blue"):
+        fresh = new_adapter(backbone.model, 4, 8.0, generator)
+        # What it changes is random, and a lot.
+        moved = {
+            key: tensor + 0.5 * torch.randn(tensor.shape, generator=generator)
+            for key, tensor in fresh.tensors().items()
+        }
+        adapter = fresh.with_tensors(moved)
+        domain = domain_of(backbone, [f"what follows {letter} {name}" for letter in GREEK])
+        experts.append(Expert(name, adapter, backbone.identity.sha256, domain))
+    plain = reader_of(backbone, reader, ReaderSettings(max_length=40, overlap=8, answer_width=4))
+    table = routed_table(bed, backbone, plain, experts, silent, trained=12, tested=6)
+    rows = {str(row[0]): row for row in table.rows}
+    assert list(rows)[:4] == ["base", "red", "blue", "the router that ships"]
+    assert "learned from answers, mixed" in rows
+    best = rows["whoever is best for each question"]
+    assert all(float(best[2]) >= float(row[2]) for row in list(rows.values())[:3])  # type: ignore[arg-type]
+    assert table.notes[0].startswith("18 test questions of three sets")
 
 
 def test_more_samples_are_nearer_to_the_exact_gradient() -> None:

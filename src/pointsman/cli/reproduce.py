@@ -218,9 +218,12 @@ def selection(
         from pointsman.experiments.selection.run import run as run_selection
         from pointsman.grade.grader import PairGrader
         from pointsman.read.recipe import read_trained
+        from pointsman.route.shelf import find_experts
+        from pointsman.workspace import SHIPPED_EXPERTS
 
         base, fast = encoder_to_train(backbone), Backbone.load(backbone)
         folder = run or cache_directory() / "selection"
+        shipped = find_experts(SHIPPED_EXPERTS, SHIPPED_EXPERTS, fast.identity)
         return run_selection(
             data,
             base,
@@ -228,6 +231,7 @@ def selection(
             folder,
             fast=fast,
             grader=PairGrader.load(fast, grader_folder(grader)),
+            experts=[each.expert for each in shipped.values() if each.expert is not None],
             seeds=seeds,
             limit=limit,
             only=row or None,

@@ -8,7 +8,7 @@ apart, two fifths the two together, one fifth chooses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,6 +130,17 @@ def retrievals(
     modes: tuple[Mode, ...] = ("hybrid", "dense", "bm25")
     with Searched.of(backbone, _collection(data, name), show) as searched:
         return {mode: searched.asked(some, most, mode=mode) for mode in modes}
+
+
+def of_every_set(
+    data: Path, train: int, test: int, seed: int = 0
+) -> Iterator[tuple[str, list[Passage], list[ReadingExample], list[ReadingExample]]]:
+    """Each set's name and collection, questions that teach the two together, and test questions."""
+    for name in SETS:
+        _, watched, tested = _parts(data, name)
+        asked = [example.question for example in tested]
+        both = fifths(without(watched, asked, lambda example: example.question))[1]
+        yield name, _collection(data, name), some_of(both, train, seed), some_of(tested, test, seed)
 
 
 def some_of(examples: Examples, most: int | None, seed: int) -> list[ReadingExample]:

@@ -16,6 +16,7 @@ from pointsman.experiments.selection.bed import Bed, Sizes, graded, load, retrie
 from pointsman.experiments.selection.estimator import estimator_table
 from pointsman.experiments.selection.hops import SAID, SPANS, load_folds
 from pointsman.experiments.selection.lab import Lab, Plans, joined, usual
+from pointsman.experiments.selection.routed import routed_table
 from pointsman.experiments.selection.rows import DRO, OURS, Row, Rows
 from pointsman.experiments.selection.studies import CANDIDATES, QUESTIONS, Studies, with_relevance
 from pointsman.experiments.selection.tables import (
@@ -30,7 +31,9 @@ from pointsman.joint.asked import Asked, digest
 from pointsman.joint.em import Iteration
 from pointsman.joint.measures import Measured
 from pointsman.protocols import Grader
+from pointsman.read.marginal import reader_of
 from pointsman.read.task import Part as ReaderPart
+from pointsman.route.expert import Expert
 from pointsman.types import FloatArray
 
 Tests = Mapping[str, Sequence[Asked]]
@@ -44,6 +47,7 @@ def run(
     *,
     fast: Backbone | None = None,
     grader: Grader | None = None,
+    experts: Sequence[Expert] = (),
     sizes: Sizes | None = None,
     plans: Plans | None = None,
     seeds: int = 3,
@@ -56,7 +60,8 @@ def run(
     """All rows on the tests by so many seeds, from a reader that has learned to read.
 
     `folder` keeps what is trained and measured; the same call goes on from there. `fast` measures, an
-    encoder of the same weights that need not train. Selectors look at the `grader`'s grades. `limit` bounds each test's questions, and those of
+    encoder of the same weights that need not train. Selectors look at the `grader`'s grades. Of `experts` a
+    router is learned from answers. `limit` bounds each test's questions, and those of
     each file of questions that take several passages, which are left out without `hops`. `only` names
     the rows, and leaves out what else there is to say of them. Raises InputError for a name that no row has.
     """
@@ -111,6 +116,9 @@ def run(
     if studies and only is None:
         searched = retrievals(data, fast, limit or QUESTIONS, max(CANDIDATES), show)
         tables += Studies(single.labs[0], with_relevance(searched, relevance)).all()
+        if experts:
+            reading = reader_of(fast, reader, plans.together.reader)
+            tables.append(routed_table(data, fast, reading, experts, show))
     details = {
         "sizes": sizes,
         "plans": plans,
