@@ -44,6 +44,7 @@ PLAN = Plan(measure="none", epochs=1, learning_rate=3e-3, evaluations=1)
 PLANS = Plans(
     PLAN,
     PLAN,
+    PLAN,
     Recipe(
         selector=SelectorSettings("pointer", 5, 48),
         reader=ReaderSettings(max_length=40, overlap=8, answer_width=4),
@@ -258,7 +259,7 @@ def test_the_whole_experiment_and_going_on_with_it(
     assert not any(what.startswith("reading the candidates") for what in shown)
     with pytest.raises(InputError, match="no row 'theirs'; there are retrieval order, "):
         once(1, only=["theirs"])
-    few = once(1, only=[PLAIN], hops=False)
+    few = once(1, only=[PLAIN], passages=["one"])
     assert [len(table.rows) for table in few.tables] == [1, 0, 0, 1, 0, 0]
 
 

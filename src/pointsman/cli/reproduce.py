@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -171,6 +172,20 @@ def relevance(
     run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)
 
 
+class Passages(StrEnum):
+    """How many passages a question takes."""
+
+    one = "one"
+    several = "several"
+    both = "both"
+
+    @property
+    def kinds(self) -> tuple[Literal["one", "several"], ...]:
+        """As the experiment calls them."""
+        every: tuple[Literal["one", "several"], ...] = ("one", "several")
+        return every if self is Passages.both else tuple(k for k in every if k == self.value)
+
+
 @app.command(epilog=SELECTION_EXAMPLES)
 def selection(
     context: typer.Context,
@@ -182,10 +197,9 @@ def selection(
         list[str] | None,
         typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
     ] = None,
-    single: Annotated[
-        bool,
-        typer.Option("--single", help="Leave out questions that take several passages."),
-    ] = False,
+    passages: Annotated[
+        Passages, typer.Option(metavar="WHICH", help="Questions that take one, several, or both.")
+    ] = Passages.both,
     studies: Annotated[
         bool,
         typer.Option("--studies/--no-studies", help="Candidates, searches, sizes, seconds."),
@@ -235,7 +249,7 @@ def selection(
             seeds=seeds,
             limit=limit,
             only=row or None,
-            hops=not single,
+            passages=passages.kinds,
             studies=studies,
             show=show,
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from pointsman.read.task import Part as ReaderPart
 from pointsman.route.expert import Expert
 from pointsman.types import FloatArray
 
+Passages = Literal["one", "several"]
 Tests = Mapping[str, Sequence[Asked]]
 
 
@@ -53,7 +55,7 @@ def run(
     seeds: int = 3,
     limit: int | None = None,
     only: Sequence[str] | None = None,
-    hops: bool = True,
+    passages: Collection[Passages] = get_args(Passages),
     studies: bool = True,
     show: Show | None = None,
 ) -> Report:
@@ -61,8 +63,9 @@ def run(
 
     `folder` keeps what is trained and measured; the same call goes on from there. `fast` measures, an
     encoder of the same weights that need not train. Selectors look at the `grader`'s grades. Of `experts` a
-    router is learned from answers. `limit` bounds each test's questions, and those of
-    each file of questions that take several passages, which are left out without `hops`. `only` names
+    router is learned from answers. `passages` says which questions: those that take one passage, or
+    several. `limit` bounds each test's questions, and those of
+    each file of those that take several. `only` names
     the rows, and leaves out what else there is to say of them. Raises InputError for a name that no row has.
     """
     show = show or silent
@@ -87,14 +90,15 @@ def run(
         said = cache.get(f"graded-{name}", (probe.round(2).tolist(), digest(asked)), grade)
         return np.split(said, np.cumsum([len(each.passages) for each in asked])[:-1])
 
-    bed = graded(load(data, fast, replace(sizes, test=limit) if limit else sizes, show), relevance)
-
     def lab_of(bed: Bed, plans: Plans) -> Lab:
         return Lab(bed, backbone, reader, plans, folder / "runs", cache, show, fast)
 
-    single = _Part([lab_of(bed, plans)], seeds, only, show)
-    parts = {"": single}
-    if hops:
+    parts: dict[str, _Part] = {}
+    if "one" in passages:
+        sizes = replace(sizes, test=limit) if limit else sizes
+        bed = graded(load(data, fast, sizes, show), relevance)
+        parts[""] = _Part([lab_of(bed, plans)], seeds, only, show)
+    if "several" in passages:
         beds = [graded(each, relevance) for each in load_folds(data, fast, limit)]
         parts["several passages: "] = _Part(
             [lab_of(each, joined(plans)) for each in beds], seeds, only, show
@@ -111,11 +115,12 @@ def run(
             ]
         if only is None:
             tables.append(iteration_table(f"{prefix}iterations, on dev", part.histories()))
-    if only is None:
-        tables.append(estimator_table(single.labs[0]))
-    if studies and only is None:
+    single = parts[""].labs[0] if "" in parts else None
+    if single is not None and only is None:
+        tables.append(estimator_table(single))
+    if single is not None and studies and only is None:
         searched = retrievals(data, fast, limit or QUESTIONS, max(CANDIDATES), show)
-        tables += Studies(single.labs[0], with_relevance(searched, relevance)).all()
+        tables += Studies(single, with_relevance(searched, relevance)).all()
         if experts:
             reading = reader_of(fast, reader, plans.together.reader)
             tables.append(routed_table(data, fast, reading, experts, show))
@@ -123,10 +128,9 @@ def run(
         "sizes": sizes,
         "plans": plans,
         "questions": {
-            "taught": len(bed.taught),
-            "together": len(bed.together),
-            "dev": len(bed.dev),
-            **{name: len(asked) for part in parts.values() for name, asked in part.tests.items()},
+            f"{prefix}{name}": count
+            for prefix, part in parts.items()
+            for name, count in part.counts().items()
         },
     }
     return Report(tuple(tables), details)
@@ -159,6 +163,12 @@ class _Part:
             name: [Found(row, each) for row, each in zip(rows[0], of_rows[name], strict=True)]
             for name in names
         }
+
+    def counts(self) -> dict[str, int]:
+        """Questions of each sample, of the first fold, and of the tests in all."""
+        bed = self.labs[0].bed
+        found = {"taught": len(bed.taught), "together": len(bed.together), "dev": len(bed.dev)}
+        return found | {name: len(asked) for name, asked in self.tests.items()}
 
     def histories(self) -> Mapping[str, Sequence[Sequence[Iteration]]]:
         """All iterations of the paper's way and of ours, of every fold and seed."""
