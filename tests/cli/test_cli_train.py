@@ -89,6 +89,12 @@ def test_a_reader_learns_from_another_and_without_practice(
     assert third.training["recipe"]["clozes"] == 0
     assert third.training["recipe"]["dropout"] == 0
     assert "began as the reader first" in third.card
+    train(command, cache, "--name", "shallow", "--layers", "1", "--teacher", str(first))
+    shallow = load_specialist(tmp_path / "readers" / "shallow", "reader")
+    assert shallow.settings["layers"] == 1
+    deeper = invoke(*command, "--name", "deeper", "--layers", "9")
+    assert deeper.exit_code == 4
+    assert "--layers: this encoder has 2, not 9" in deeper.stderr
     result = invoke(*command, "--teacher", str(tmp_path))
     assert result.exit_code != 0
     assert "not a specialist" in result.stderr

@@ -15,15 +15,16 @@ import torch
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.pairs import Window
+from pointsman.errors import ConfigError, SpecialistError
 from pointsman.evaluate.reading import score_reading
-from pointsman.read.confidence import Calibration
+from pointsman.read.confidence import UNCALIBRATED, Calibration
 from pointsman.read.examples import confusable_contexts, epoch_examples, unanswerable
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings, SpanReader
 from pointsman.read.recipe import Recipe, save_reader, train_reader
 from pointsman.read.task import Part, ReaderData, ReaderTask, Target, read_own_context
 from pointsman.training.loop import Plan
-from pointsman.types import FloatArray, ReadingExample
+from pointsman.types import FloatArray, Passage, ReadingExample
 from tiny import VOCABULARY, WIDTH
 
 LETTERS = [
@@ -248,6 +249,57 @@ def f1(reader: SpanReader, examples: list[ReadingExample]) -> float:
     readings = read_own_context(reader, examples)
     texts = {e.id: r.spans[0].text for e, r in zip(examples, readings, strict=True)}
     return score_reading(texts, examples).mean_f1
+
+
+def test_a_shallow_reader_runs_its_layers_and_no_more(tiny: Backbone, tmp_path: Path) -> None:
+    """It learns through one layer of two, gives what an encoder cut to that layer gives, and costs half."""
+    examples = colour_questions(60)
+    plan = Plan(measure="f1", epochs=20, learning_rate=1e-2, evaluations=1, patience=10)
+    shallow = replace(SETTINGS, layers=1)
+    recipe = Recipe(rank=8, alpha=16, batch_size=8, settings=shallow, plan=plan)
+    task, outcome = train_reader(tiny, examples, examples, recipe, tmp_path / "run")
+    changed = task.parts(outcome.parameters).adapter.layers
+    assert changed
+    assert not any(".layer.1." in f".{name}." for name in changed)
+    assert outcome.best > outcome.history[0]["f1"]
+    folder = tmp_path / "shelf" / "shallow"
+    numbers = {"f1": outcome.best}
+    save_reader(
+        task, outcome, recipe, UNCALIBRATED, folder, training={}, numbers=numbers, card="# Tiny\n"
+    )
+    loaded = SpanReader.load(tiny, folder)
+    assert loaded.settings.layers == 1
+    passages = [[Passage(each.id, each.context)] for each in examples[:5]]
+    questions = [each.question for each in examples[:5]]
+    found = loaded.read(questions, passages, n_best=3)
+    layers = tiny.model.encoder.layer  # type: ignore[union-attr]
+    tiny.model.encoder.layer = layers[:1]  # type: ignore[union-attr]
+    try:
+        whole = SpanReader(tiny, loaded._head, loaded._adapter, replace(SETTINGS, layers=None))
+        expected = whole.read(questions, passages, n_best=3)
+    finally:
+        tiny.model.encoder.layer = layers  # type: ignore[union-attr]
+    for one, other in zip(found, expected, strict=True):
+        assert [span.text for span in one.spans] == [span.text for span in other.spans]
+        assert [s.score for s in one.spans] == pytest.approx(
+            [s.score for s in other.spans], abs=1e-4
+        )
+        assert one.gflops == pytest.approx(other.gflops / 2)
+    # One that began as a deep one keeps of it what it runs.
+    deep, finished = train_reader(
+        tiny, examples, examples, replace(recipe, settings=SETTINGS), tmp_path / "deep"
+    )
+    start = deep.parts(finished.parameters)
+    begun, _ = train_reader(tiny, examples, examples, recipe, tmp_path / "cut", start=start)
+    assert set(begun.parts().adapter.layers) == set(changed)
+    with pytest.raises(ConfigError, match="3 lower layers of a model that has 2"):
+        SpanReader(tiny, loaded._head, None, replace(SETTINGS, layers=3)).read(questions, passages)
+    with pytest.raises(ConfigError, match="at least 1 layer, not 0"):
+        replace(SETTINGS, layers=0)
+    with pytest.raises(SpecialistError, match="at least 1 layer"):
+        ReaderSettings.of(replace(SETTINGS).record() | {"layers": 0})
+    for name in tiny.adapters:
+        tiny.remove_adapter(name)
 
 
 def test_a_reader_learned_from_nothing(tiny: Backbone, tmp_path: Path) -> None:

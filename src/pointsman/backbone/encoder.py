@@ -395,15 +395,16 @@ class Backbone:
         *,
         max_length: int = 384,
         overlap: int = 128,
+        layers: int | None = None,
         deadline: Deadline | None = None,
     ) -> Iterator[TokenBatch]:
         """Token states of windows over (question, passage) pairs, in length-bucketed batches.
 
-        `adapter` is one name for all pairs or one a pair. Every window comes exactly once, in no
+        `adapter` is one name for all pairs or one a pair; `layers` stops after so many. Every window comes exactly once, in no
         particular order: `Window.pair` says whose it is.
         """
         names = _one_each(adapter, pairs, "pairs")
-        if self._kept is not None:
+        if self._kept is not None and layers is None:
             self._check_above([name for name in dict.fromkeys(names) if name], self._kept.layers)
         windows = self.windows(pairs, max_length, overlap)
         for batch in self._batches([len(window) for window in windows]):
@@ -412,7 +413,7 @@ class Backbone:
             chosen = tuple(windows[i] for i in batch)
             through = [names[window.pair] for window in chosen]
             with torch.inference_mode(), self._bank.rows(through):
-                states, mask = self.pair_states(chosen)
+                states, mask = self.pair_states(chosen, layers)
             yield TokenBatch(chosen, states, mask)
 
     @contextmanager
@@ -431,13 +432,18 @@ class Backbone:
         finally:
             self._kept = before
 
-    def pair_states(self, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
-        """Last hidden states [n, length, d] of windows through whatever adapter is active, and their mask."""
-        if self._kept is not None:
+    def pair_states(
+        self, windows: Sequence[Window], layers: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Last hidden states [n, length, d] of windows through whatever adapter is active, and their mask.
+
+        See `forward` for `layers`; with it nothing is kept.
+        """
+        if self._kept is not None and layers is None:
             states, mask = self._kept.states(windows)
             return self.forward_upper(states, mask, self._kept.layers), mask
         inputs = collate(windows, self._pad_id)
-        return self.forward(inputs), inputs["attention_mask"].to(self.device)
+        return self.forward(inputs, layers), inputs["attention_mask"].to(self.device)
 
     def _lower_pairs(self, windows: Sequence[Window], layers: int) -> Tensor:
         inputs = self._moved(collate(windows, self._pad_id))
@@ -453,8 +459,14 @@ class Backbone:
             _check_above("the adapter", lowest, self._kept.layers)
         return self._bank.training(adapter, dropout)
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Last hidden states [n, length, d] of padded token ids, through whatever adapter is active."""
+    def forward(self, inputs: dict[str, Tensor], layers: int | None = None) -> Tensor:
+        """Last hidden states [n, length, d] of padded token ids, through whatever adapter is active.
+
+        With `layers` those after so many of them, and the others are not run. Raises ConfigError where
+        there are not so many, ModelError where this model cannot be cut.
+        """
+        if layers is not None:
+            return self._split.lower(self._moved(inputs), layers)
         states: Tensor = self.model(**self._moved(inputs)).last_hidden_state
         return states
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,10 @@ class Shape:
     layers: int
     width: int
     feed_forward: int
+
+    def first(self, layers: int | None) -> Shape:
+        """The shape of its first layers; its own for None."""
+        return self if layers is None else replace(self, layers=layers)
 
     def forward_gflops(self, rows: int, length: int) -> float:
         """GFLOPs of one forward pass over `rows` texts of `length` tokens; a multiply-add is 2.

@@ -73,6 +73,13 @@ class LoraAdapter:
             {name: pair for name, pair in self.layers.items() if _from_layer(name, number)}
         )
 
+    def first_layers(self, number: int | None) -> LoraAdapter:
+        """What it changes of the first so many transformer layers and below; all of it for None."""
+        if number is None:
+            return self
+        above = self.from_layer(number).layers if number else {}
+        return LoraAdapter({name: pair for name, pair in self.layers.items() if name not in above})
+
     def tensors(self) -> dict[str, Tensor]:
         """Every matrix by PEFT's name for it."""
         return {

@@ -22,7 +22,7 @@ from pointsman.cli.training import (
     drop_checkpoints,
     interruptible,
 )
-from pointsman.errors import InputError
+from pointsman.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
@@ -85,6 +85,15 @@ def reader(
         bool,
         typer.Option(help="Practise first on questions made from the passages' own sentences."),
     ] = True,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Run no more than the encoder's first layers. By default all.",
+            show_default=False,
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -155,6 +164,8 @@ def reader(
             )
         working.say("loading the encoder")
         base = training_backbone(backbone)
+        if layers is not None and layers > base.shape.layers:
+            raise ConfigError(f"--layers: this encoder has {base.shape.layers}, not {layers}")
         rank = rank or recipe.rank
         recipe = replace(
             recipe,
@@ -165,6 +176,7 @@ def reader(
             clozes=recipe.clozes if pretrain and start is None else 0,
             start=None if start is None else start.name,
             teachers=tuple(folder.name for folder in teachers or ()),
+            settings=replace(recipe.settings, layers=layers),
             plan=replace(
                 plan,
                 epochs=epochs or plan.epochs,

@@ -121,7 +121,7 @@ class MarginalTask(AdapterTask):
         """-Σ w log p(y | x, d_z) / Σ w over a batch."""
         windows = [window for i in batch for _, window in self._windows[i]]
         with self.backbone.using(self.adapter_in_training(), self._dropout):
-            states, mask = self.backbone.pair_states(windows)
+            states, mask = self.backbone.pair_states(windows, self._settings.layers)
         passage = passage_mask(windows, mask.shape[1]).to(self.device)
         with torch.autocast(self.device.type, enabled=False):
             start, end = SpanHead(self._head_parameters).logits(states, choosable(passage))

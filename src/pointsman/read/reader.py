@@ -17,7 +17,7 @@ from pointsman.backbone.flops import Shape
 from pointsman.backbone.pairs import Window
 from pointsman.backbone.specialist import Specialist, load_specialist
 from pointsman.deadline import Deadline
-from pointsman.errors import SpecialistError
+from pointsman.errors import ConfigError, SpecialistError
 from pointsman.read.confidence import UNCALIBRATED, Calibration, features
 from pointsman.read.head import SpanHead, choosable
 from pointsman.read.spans import joint_log_probabilities, span_log_odds, window_partition
@@ -29,7 +29,7 @@ KIND = "reader"
 @dataclass(frozen=True, slots=True)
 class ReaderSettings:
     """How pairs are cut and spans are chosen. Lengths count tokens. A `joined` reader sees a question's
-    passages as one text (`read.joined`).
+    passages as one text (`read.joined`). A shallow one runs no more than the encoder's first `layers`.
     """
 
     max_length: int = 384
@@ -37,6 +37,11 @@ class ReaderSettings:
     answer_width: int = 30
     calibration: Calibration = UNCALIBRATED
     joined: bool = False
+    layers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layers is not None and self.layers < 1:
+            raise ConfigError(f"a reader runs at least 1 layer, not {self.layers}")
 
     @classmethod
     def of(cls, settings: Any) -> ReaderSettings:
@@ -48,7 +53,7 @@ class ReaderSettings:
                 calibration=Calibration(tuple(calibration["weights"]), float(calibration["bias"])),
                 **given,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise SpecialistError(f"the reader's settings are incomplete ({error!r})") from error
 
     def record(self) -> dict[str, Any]:
@@ -160,7 +165,7 @@ class SpanReader(WindowReader):
     ) -> None:
         self.backbone = backbone
         self.settings = settings
-        self.shape = backbone.shape
+        self.shape = backbone.shape.first(settings.layers)
         self._head = head
         self._adapter = adapter
 
@@ -189,6 +194,7 @@ class SpanReader(WindowReader):
             self._adapter,
             max_length=self.settings.max_length,
             overlap=self.settings.overlap,
+            layers=self.settings.layers,
             deadline=deadline,
         ):
             passage_tokens = batch.passage_mask()

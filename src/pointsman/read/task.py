@@ -88,8 +88,8 @@ class ReaderTask:
             Part(each.adapter.to(backbone.device, backbone.dtype), each.head) for each in teachers
         ]
         self._seed = seed
-        self._template = adapter
-        self._adapter_parameters = adapter.trainable(backbone.device)
+        self._template = adapter.first_layers(self._settings.layers)
+        self._adapter_parameters = self._template.trainable(backbone.device)
         self._head_parameters = own_parameters(head.tensors, backbone.device)
         self._epoch: tuple[int, list[list[Target]]] | None = None
 
@@ -142,7 +142,7 @@ class ReaderTask:
             end_target = (end_target + torch.stack([e for _, e in taught]).mean(0)) / 2
         adapter = self._template.with_tensors(self._adapter_parameters)
         with self.backbone.using(adapter, self._dropout):
-            states = self.backbone.forward(inputs)
+            states = self.backbone.forward(inputs, self._settings.layers)
         start, end = SpanHead(self._head_parameters).logits(states, allowed)
         return span_loss(start, end, start_target, end_target)
 
