@@ -33,6 +33,12 @@ def sheet(folder: Path, text: str) -> Path:
     return file
 
 
+def test_a_line_of_spaces_within_a_text_stays(tmp_path: Path) -> None:
+    pairs = [Pair("a", "which", "", "first\n \n\nlast")]
+    write_to_label(pairs, GRADES, tmp_path / "sheet.csv")
+    assert read_sheet(tmp_path / "sheet.csv", GRADES).pairs == tuple(pairs)
+
+
 def table(path: Path) -> list[list[str]]:
     with path.open(encoding="utf-8-sig", newline="") as opened:
         return list(csv.reader(opened, delimiter="\t" if path.suffix == ".tsv" else ","))

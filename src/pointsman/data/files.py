@@ -42,6 +42,13 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
     A byte order mark, CRLF line ends and empty lines are passed over.
     """
+    for number, line in enumerate(every_line(path), 1):
+        if line.strip():
+            yield number, line
+
+
+def every_line(path: str | Path) -> Iterator[str]:
+    """Stream all lines of a UTF-8 file without their ends, empty ones too, nor a byte order mark."""
     with opened(path) as file:
         # Only "\n" ends a line: text mode would also cut at a lone "\r", and a decoding error in
         # text mode does not know its line.
@@ -51,8 +58,7 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             except UnicodeDecodeError as error:
                 reason = f"not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8"
                 raise FormatError(path, reason, number) from None
-            if line.strip():
-                yield number, line.rstrip("\r\n")
+            yield line.rstrip("\r\n")
 
 
 def json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, object]]]:

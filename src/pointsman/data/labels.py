@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pointsman.data.files import Unique, numbered_lines, replacing
+from pointsman.data.files import Unique, every_line, replacing
 from pointsman.data.graded import Pair, check_names
 from pointsman.errors import FormatError, InputError
 from pointsman.text import scrub
@@ -239,9 +239,8 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def _rows(path: str | Path, grades: Sequence[str]) -> Iterator[tuple[int, list[str], list[str]]]:
     """Line, names of the columns and cells of each row that is not empty; a grade's is `_GRADE`."""
-    lines: list[str] = []
-    for number, text in numbered_lines(path):
-        lines += [""] * (number - 1 - len(lines)) + [text]  # so that line numbers stay true
+    # A line of spaces may stand within a text.
+    lines = list(every_line(path))
     header: list[str] = []
     for line, row in _table(path, lines):
         if not header:
@@ -257,7 +256,7 @@ def _rows(path: str | Path, grades: Sequence[str]) -> Iterator[tuple[int, list[s
 
 def _table(path: str | Path, lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """The line that each row begins on, and its cells; rows of empty cells are passed over."""
-    first = next(filter(None, lines), "")
+    first = next(filter(str.strip, lines), "")
     delimiter = next((mark for mark in ",;\t" if "id" in _bare(first.split(mark))), ",")
     rows = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=delimiter, strict=True)
     line = 1
