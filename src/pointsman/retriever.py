@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pointsman.backbone.queries import EncodedQueries, routed_vectors
 from pointsman.deadline import Deadline
@@ -12,8 +11,8 @@ from pointsman.errors import ConfigError, EmptyCollectionError, QuestionError
 from pointsman.protocols import Encoder, Index, Queries, QueryFit, Router
 from pointsman.text import scrub
 from pointsman.types import Hit, Routing, Where
+from pointsman.types import Mode as Mode
 
-Mode = Literal["hybrid", "dense", "bm25"]
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "bm25")
 
 # An encoder sees a few hundred tokens; what is longer than this is not a question.

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pointsman.trace import Cost, Trace
 
+Mode = Literal["hybrid", "dense", "bm25"]
+"""How passages are found: by meaning and words, by meaning, or by words."""
 FloatArray = npt.NDArray[np.float32]
 Metadata = Mapping[str, str | int | float | bool]
 Where = Mapping[str, "str | int | float | bool | Sequence[str | int | float | bool]"]

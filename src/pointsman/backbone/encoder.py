@@ -87,11 +87,7 @@ class Backbone:
         self._batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
         self._batch_cost = CPU_BATCH_COST if on_cpu else GPU_BATCH_COST
         config: Any = model.config
-        self.shape = Shape(
-            config.num_hidden_layers,
-            config.hidden_size,
-            getattr(config, "intermediate_size", 4 * config.hidden_size),
-        )
+        self.shape = Shape.of(config)
 
     @classmethod
     def load(
@@ -400,8 +396,8 @@ class Backbone:
     ) -> Iterator[TokenBatch]:
         """Token states of windows over (question, passage) pairs, in length-bucketed batches.
 
-        `adapter` is one name for all pairs or one a pair; `layers` stops after so many. Every window comes exactly once, in no
-        particular order: `Window.pair` says whose it is.
+        `adapter` is one name for all pairs or one a pair; `layers` stops after so many. Every window comes
+        exactly once, in no particular order: `Window.pair` says whose it is.
         """
         names = _one_each(adapter, pairs, "pairs")
         if self._kept is not None and layers is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +13,13 @@ class Shape:
     layers: int
     width: int
     feed_forward: int
+
+    @classmethod
+    def of(cls, config: Any) -> Shape:
+        """A transformer's shape by its configuration, by whatever names that has."""
+        width = int(config.hidden_size)
+        inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+        return cls(int(config.num_hidden_layers), width, int(inner or 4 * width))
 
     def first(self, layers: int | None) -> Shape:
         """The shape of its first layers; its own for None."""

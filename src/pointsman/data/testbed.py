@@ -114,7 +114,15 @@ def crowdflower_pairs(data: Path) -> list[GradedPair]:
 
 def check(data: Path) -> None:
     """Raise InputError where the directory is not laid out as the test bed is."""
-    missing = [name for name in ("beir", "squad", "agents") if not (data / name).is_dir()]
+    _refuse(data, [name for name in ("beir", "squad", "agents") if not (data / name).is_dir()])
+
+
+def check_files(data: Path, files: Iterable[Path]) -> None:
+    """Raise InputError for the first of its files that is not there."""
+    _refuse(data, [file.name for file in files if not file.is_file()][:1])
+
+
+def _refuse(data: Path, missing: Sequence[str]) -> None:
     if missing:
         raise InputError(
             f"{data}: not the test bed (no {', '.join(missing)} in it); docs/data.md says how to make it"

@@ -61,7 +61,7 @@ class _Pretrained(PairwiseGrader):
         limit = getattr(model.config, "max_position_embeddings", None) or max_length
         # RoBERTa's count from the padding id on.
         self._max_length = min(max_length, limit - (2 if "roberta" in _family(model) else 0))
-        self._shape = _shape(model.config)
+        self._shape = Shape.of(model.config)
 
     @property
     def grades(self) -> tuple[str, ...]:
@@ -271,9 +271,3 @@ def load_pretrained(
 
 def _family(model: Any) -> str:
     return str(getattr(model.config, "model_type", ""))
-
-
-def _shape(config: Any) -> Shape:
-    width = int(config.hidden_size)
-    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
-    return Shape(int(config.num_hidden_layers), width, int(inner or 4 * width))

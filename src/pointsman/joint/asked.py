@@ -38,6 +38,11 @@ class Asked:
         )
 
 
+def with_relevance(asked: Sequence[Asked], relevance: Sequence[FloatArray]) -> list[Asked]:
+    """The same questions, their candidates of this relevance [n] each."""
+    return [replace(each, relevance=own) for each, own in zip(asked, relevance, strict=True)]
+
+
 def ungraded(passages: Sequence[Passage]) -> FloatArray:
     """The relevance of candidates of which no grader has said anything."""
     return np.ones(len(passages), dtype=np.float32)

@@ -74,14 +74,11 @@ def fresh_selector(
     backbone: Backbone,
     seed: int,
     start: LoraAdapter | None = None,
-    from_layer: int = 0,
     width: int = WIDTH,
 ) -> SelectorPart:
-    """A selector that has learned nothing, on that adapter or on a fresh one of these layers, with a head
-    of this width.
-    """
+    """A selector that has learned nothing, on that adapter or on a fresh one, with a head of this width."""
     generator = torch.Generator().manual_seed(seed)
-    adapter = start or new_adapter(backbone.model, RANK, ALPHA, generator, from_layer=from_layer)
+    adapter = start or new_adapter(backbone.model, RANK, ALPHA, generator)
     head = PointerHead.fresh(candidate_width(backbone.shape.width), width, generator)
     return SelectorPart(adapter, head)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from pointsman.joint.asked import Asked, ungraded
 from pointsman.protocols import Grader
 from pointsman.retrieve.ingest import ingest
 from pointsman.retrieve.lance import LanceIndex
-from pointsman.types import Passage, ReadingExample
+from pointsman.types import Mode, Passage, ReadingExample
 
 CANDIDATES = 20
 
@@ -84,9 +83,6 @@ def read_asked(
 def _check(questions: Sequence[object], files: Sequence[Path]) -> None:
     if not questions:
         raise InputError(f"{', '.join(map(str, files))}: no question with an answer in it")
-
-
-Mode = Literal["hybrid", "dense", "bm25"]
 
 
 class Searched:

@@ -9,6 +9,7 @@ import torch
 
 from pointsman.backbone.batching import length_buckets
 from pointsman.backbone.flops import Shape
+from pointsman.backbone.layout import position_limit
 from pointsman.backbone.pairs import collate, make_windows, passage_mask
 from pointsman.backbone.pretrained import load_model
 from pointsman.deadline import Deadline
@@ -30,17 +31,13 @@ class PretrainedReader(WindowReader):
         self.model = model
         self.tokenizer = tokenizer
         config = model.config
-        # RoBERTa's positions count from the padding id on.
-        limit = getattr(config, "max_position_embeddings", None) or 512
-        limit -= 2 if "roberta" in str(config.model_type) else 0
+        limit = position_limit(config.model_type, getattr(config, "max_position_embeddings", None))
         given = settings or ReaderSettings()
         length = min(given.max_length, limit)
         self.settings = ReaderSettings(
             length, min(given.overlap, length // 3), given.answer_width, given.calibration
         )
-        width = int(getattr(config, "hidden_size", None) or config.dim)
-        layers = getattr(config, "num_hidden_layers", None) or config.n_layers
-        self.shape = Shape(int(layers), width, getattr(config, "intermediate_size", 4 * width))
+        self.shape = Shape.of(config)
 
     def span_odds(self, pairs: Sequence[tuple[str, str]], deadline: Deadline | None = None) -> Odds:
         """The windows of (question, passage) pairs in batches; each once, in any order."""

@@ -13,8 +13,8 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.recorded import read_judged_answers, read_predictions
 from pointsman.data.squad import read_squad
+from pointsman.data.testbed import check_files
 from pointsman.defer.candidates import Said, said
-from pointsman.errors import InputError
 from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match, f1
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
@@ -68,14 +68,14 @@ def squad(
 ) -> Bed:
     """Ten readers on SQuAD's dev set, folds by article. Raises InputError where a file is not there."""
     file = data / "squad" / "squad-dev-v1.1.json"
-    _check(file, data)
+    check_files(data, [file])
     examples = list(read_squad(file))[:limit]
     names, units = zip(*sorted(SQUAD.values(), key=lambda each: each[1]), strict=True)
     files = {name: key for key, (name, _) in SQUAD.items()}
     columns = []
     for name in names:
         recorded = data / "agents" / "squad-v1.1" / f"{files[name]}.json"
-        _check(recorded, data)
+        check_files(data, [recorded])
         columns.append(read_predictions(recorded))
     answers = [[column.get(example.id) for column in columns] for example in examples]
     right = [[example.answers for _ in names] for example in examples]
@@ -114,7 +114,7 @@ def judged(
 ) -> Bed:
     """Five open-domain systems that people judged, the test part, folds at random by question."""
     file = data / "agents" / "evouna-nq-test.json"
-    _check(file, data)
+    check_files(data, [file])
     found = read_judged_answers(file)[:limit]
     order = sorted(JUDGED, key=lambda key: JUDGED[key][1])
     right = np.array([[float(each.right.get(key, False)) for key in order] for each in found])
@@ -157,10 +157,3 @@ def before(
 
     key = (backbone.identity.sha256, list(questions), list(contexts))
     return np.asarray(cache.get("deferral-before", key, encode), dtype=np.float32)
-
-
-def _check(file: Path, data: Path) -> None:
-    if not file.is_file():
-        raise InputError(
-            f"{data}: not the test bed (no {file.name} in it); docs/data.md says how to make it"
-        )

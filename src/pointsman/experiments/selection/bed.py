@@ -17,14 +17,14 @@ from pointsman.data.draw import drawn
 from pointsman.data.sources import open_source, passages
 from pointsman.data.splits import refuse_overlap, without
 from pointsman.data.squad import read_squad
-from pointsman.errors import InputError
+from pointsman.data.testbed import check_files
 from pointsman.evaluate.groups import numbered
 from pointsman.experiments.report import Show
-from pointsman.joint.asked import Asked
-from pointsman.joint.source import Mode, Searched
+from pointsman.joint.asked import Asked, with_relevance
+from pointsman.joint.source import Searched
 from pointsman.read.joined import Joined
 from pointsman.read.marginal import Shown
-from pointsman.types import FloatArray, Passage, ReadingExample
+from pointsman.types import FloatArray, Mode, Passage, ReadingExample
 
 Examples = Sequence[ReadingExample]
 
@@ -70,16 +70,9 @@ def load(data: Path, backbone: Backbone, sizes: Sizes, show: Show, seed: int = 0
     together: list[Asked] = []
     dev: list[Asked] = []
     tests: dict[str, Sequence[Asked]] = {}
-    parts = {name: _parts(data, name) for name in SETS}
-    asked_of_tests = [example.question for _, _, test in parts.values() for example in test]
-    for name, (train, watched, test) in parts.items():
-        refuse_overlap([each.question for each in train], asked_of_tests, f"{name}, train")
-        watched = without(watched, asked_of_tests, lambda example: example.question)
-        apart, both, chosen_by = fifths(watched)
-        collection = _collection(data, name)
-
+    for name, (apart, both, chosen_by), test in _split(data):
         show(f"{name}: searching", 0, 1)
-        with Searched.of(backbone, collection, show) as searched:
+        with Searched.of(backbone, _collection(data, name), show) as searched:
 
             def search(
                 examples: Examples,
@@ -136,10 +129,7 @@ def of_every_set(
     data: Path, train: int, test: int, seed: int = 0
 ) -> Iterator[tuple[str, list[Passage], list[ReadingExample], list[ReadingExample]]]:
     """Each set's name and collection, questions that teach the two together, and test questions."""
-    for name in SETS:
-        _, watched, tested = _parts(data, name)
-        asked = [example.question for example in tested]
-        both = fifths(without(watched, asked, lambda example: example.question))[1]
+    for name, (_, both, _), tested in _split(data):
         yield name, _collection(data, name), some_of(both, train, seed), some_of(tested, test, seed)
 
 
@@ -160,10 +150,7 @@ def graded(bed: Bed, say: Callable[[str, Sequence[Asked]], Sequence[FloatArray]]
     """The same with the relevance [n] of candidates; `say` is given a sample's name too."""
 
     def all_of(name: str, asked: Sequence[Asked]) -> list[Asked]:
-        return [
-            replace(each, relevance=relevance)
-            for each, relevance in zip(asked, say(name, asked), strict=True)
-        ]
+        return with_relevance(asked, say(name, asked))
 
     return replace(
         bed,
@@ -174,13 +161,21 @@ def graded(bed: Bed, say: Callable[[str, Sequence[Asked]], Sequence[FloatArray]]
     )
 
 
+def _split(
+    data: Path,
+) -> Iterator[tuple[str, tuple[list[ReadingExample], ...], list[ReadingExample]]]:
+    """Each set's name, the fifths of its dev part without any test's questions, and its test part."""
+    parts = {name: _parts(data, name) for name in SETS}
+    asked_of_tests = [example.question for _, _, test in parts.values() for example in test]
+    for name, (train, watched, test) in parts.items():
+        refuse_overlap([each.question for each in train], asked_of_tests, f"{name}, train")
+        unseen = without(watched, asked_of_tests, lambda example: example.question)
+        yield name, fifths(unseen), test
+
+
 def _parts(data: Path, name: str) -> list[list[ReadingExample]]:
     files = [data / "squad" / f"{name}-{part}.json" for part in ("train", "dev", "test")]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise InputError(
-            f"{data}: not the test bed (no {missing[0].name} in it); docs/data.md says how to make it"
-        )
+    check_files(data, files)
     return [[example for example in read_squad(file) if example.answers] for file in files]
 
 

@@ -13,7 +13,7 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.data.draw import drawn
 from pointsman.data.multihop import MultihopQuestion, read_multihop
 from pointsman.data.splits import refuse_overlap, without
-from pointsman.errors import InputError
+from pointsman.data.testbed import check_files
 from pointsman.experiments.selection.bed import Bed, marked
 from pointsman.joint.asked import Asked
 from pointsman.joint.source import given
@@ -68,10 +68,7 @@ def _asked(
     found: list[MultihopQuestion] = []
     for name in names:
         file = data / "multihop" / f"{name}.jsonl"
-        if not file.is_file():
-            raise InputError(
-                f"{data}: not the test bed (no {file.name} in it); docs/data.md says how to make it"
-            )
+        check_files(data, [file])
         questions = list(read_multihop(file))
         found += [questions[i] for i in drawn(len(questions), limit, seed)]
     return [each.first(_CANDIDATES) for each in given(backbone, found)]

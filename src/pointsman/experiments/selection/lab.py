@@ -43,9 +43,8 @@ T = TypeVar("T")
 LOWER = 3
 """Layers that stay as they are while selector and reader learn."""
 
-_NEVER = (
-    1e-6  # a likelihood no smaller than this is counted, where an answer may stand in no selection
-)
+# A likelihood no smaller than this is counted, where an answer may stand in no selection.
+_NEVER = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +62,8 @@ class Plans:
 def usual(backbone: Backbone) -> Plans:
     """The plans of the tables.
 
-    A head learns on states that are read once: it takes ten times an adapter's steps, and its rate. Chosen
-    on questions of the dev parts that no other sample holds.
+    A head learns on states that are read once: it takes seven times an adapter's rate and four times its
+    steps. Chosen on questions of the dev parts that no other sample holds.
     """
     fast = backbone.device.type == "cuda" or cpu_has_bf16()
     plan = Plan(measure="none", epochs=2, learning_rate=3e-4, evaluations=1, bf16=fast)

@@ -15,11 +15,11 @@ from pointsman.evaluate.tables import Table
 from pointsman.experiments.report import Report, Show, named, silent
 from pointsman.experiments.selection.bed import Bed, Sizes, graded, load, retrievals
 from pointsman.experiments.selection.estimator import estimator_table
-from pointsman.experiments.selection.hops import SAID, SPANS, load_folds
+from pointsman.experiments.selection.hops import load_folds
 from pointsman.experiments.selection.lab import Lab, Plans, joined, usual
 from pointsman.experiments.selection.routed import routed_table
 from pointsman.experiments.selection.rows import DRO, OURS, Row, Rows
-from pointsman.experiments.selection.studies import CANDIDATES, QUESTIONS, Studies, with_relevance
+from pointsman.experiments.selection.studies import CANDIDATES, QUESTIONS, WAYS, Studies
 from pointsman.experiments.selection.tables import (
     Found,
     difference_table,
@@ -28,7 +28,7 @@ from pointsman.experiments.selection.tables import (
     recall_table,
 )
 from pointsman.grade.relevance import expected_relevance
-from pointsman.joint.asked import Asked, digest
+from pointsman.joint.asked import Asked, digest, with_relevance
 from pointsman.joint.em import Iteration
 from pointsman.joint.measures import Measured
 from pointsman.protocols import Grader
@@ -120,7 +120,11 @@ def run(
         tables.append(estimator_table(single))
     if single is not None and studies and only is None:
         searched = retrievals(data, fast, limit or QUESTIONS, max(CANDIDATES), show)
-        tables += Studies(single, with_relevance(searched, relevance)).all()
+        graded_searches = {
+            mode: with_relevance(asked, relevance(WAYS[mode], asked))
+            for mode, asked in searched.items()
+        }
+        tables += Studies(single, graded_searches).all()
         if experts:
             reading = reader_of(fast, reader, plans.together.reader)
             tables.append(routed_table(data, fast, reading, experts, show))
@@ -203,6 +207,3 @@ def together(parts: Sequence[Measured]) -> Measured:
         joined("passages"),
         joined("held"),
     )
-
-
-__all__ = ["SAID", "SPANS", "run", "together"]

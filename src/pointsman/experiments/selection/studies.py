@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,19 +17,19 @@ from pointsman.joint.asked import Asked
 from pointsman.joint.em import best
 from pointsman.joint.make import MEASURE
 from pointsman.joint.measures import Measured
-from pointsman.joint.source import Mode
 from pointsman.read.marginal import reader_of
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.selector import SelectorSettings
 from pointsman.select.task import Part as SelectorPart
 from pointsman.select.task import selector_of
+from pointsman.types import Mode
 
 CANDIDATES = (5, 10, 20, 50)
 QUESTIONS = 150
 WIDTHS = (16, 64, 128, 256)
 
 _TIMED = 40
-_WAYS: Mapping[Mode, str] = {
+WAYS: Mapping[Mode, str] = {
     "hybrid": "words and vectors",
     "dense": "vectors alone",
     "bm25": "words alone",
@@ -69,7 +69,7 @@ class Studies:
             {
                 (row, said): self._measured(each, said, 20, self.found[mode])
                 for row, each in self._rows().items()
-                for mode, said in _WAYS.items()
+                for mode, said in WAYS.items()
             },
         )
 
@@ -174,17 +174,3 @@ class Studies:
 def _kept(lab: Lab, seed: int, *, scratch: bool = False) -> SelectorPart:
     history = lab.together(seed, "pointer", scratch=scratch, trains="selector")
     return best(history, MEASURE).both.selector
-
-
-def with_relevance(
-    found: Mapping[Mode, Sequence[Asked]],
-    say: Callable[[str, Sequence[Asked]], Sequence[np.ndarray]],
-) -> dict[Mode, list[Asked]]:
-    """The same graded."""
-    return {
-        mode: [
-            replace(each, relevance=relevance)
-            for each, relevance in zip(asked, say(_WAYS[mode], asked), strict=True)
-        ]
-        for mode, asked in found.items()
-    }
