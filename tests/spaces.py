@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
@@ -17,8 +18,11 @@ from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.grade.grader import KIND as GRADER
 from pointsman.grade.grader import GraderSettings
 from pointsman.grade.head import GradeHead
+from pointsman.joint.looking import LookPart, LookSettings
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import KIND, ReaderSettings
+from pointsman.read.recipe import read_trained
+from pointsman.select.looked import FEATURES, Choice
 from pointsman.select.pointer import PointerHead
 from pointsman.select.selector import KIND as SELECTOR
 from pointsman.select.selector import SelectorSettings, candidate_width
@@ -105,6 +109,24 @@ def write_selector(folder: Path, backbone: Backbone, seed: int = 0) -> Path:
         head=head | {"score": 50 * head["score"]},
         settings=SelectorSettings("pointer", 3, 96).record(),
         numbers={"dev": {"measure": "f1", "best": 50.0}},
+    )
+    save_specialist(specialist, folder)
+    return folder
+
+
+def write_looking_selector(folder: Path, backbone: Backbone, seed: int = 0) -> Path:
+    """A selector that looks through the reader of `write_reader`, and goes by the best span alone."""
+    reader = read_trained(backbone, write_reader(folder.with_name("looker"), backbone, seed))
+    weights = np.array([float(name == "best span") for name in FEATURES])
+    settings = LookSettings(3, ReaderSettings(max_length=128, overlap=32, answer_width=8))
+    specialist = Specialist(
+        kind=SELECTOR,
+        name=folder.name,
+        base_sha256=backbone.identity.sha256,
+        base_name=backbone.identity.name,
+        adapter=reader.adapter,
+        head=LookPart(reader, Choice(weights)).head(),
+        settings=settings.record(),
     )
     save_specialist(specialist, folder)
     return folder

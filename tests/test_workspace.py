@@ -52,6 +52,7 @@ from spaces import (
     random_adapter,
     write_corpus,
     write_grader,
+    write_looking_selector,
     write_notes,
     write_reader,
     write_selector,
@@ -602,6 +603,20 @@ def test_a_selector_says_what_is_read_and_why(
         assert one.ask(QUESTION).trace.steps[3].choice == select.choice[:1]
     with open_space(space.path, backbone, select__selector="gone") as gone:
         refused(SpecialistError, lambda: gone.pipeline, "no specialist 'gone'")
+
+
+def test_a_selector_looks_first_and_the_answer_is_of_its_first_choice(
+    space: Workspace, backbone: Backbone, notes: Path
+) -> None:
+    space.index([notes])
+    write_looking_selector(space.path / SPECIALISTS / "looks", backbone)
+    with open_space(space.path, backbone, select__selector="looks") as looking:
+        answer = looking.ask(QUESTION)
+        select = answer.trace.steps[3]
+        assert answer.passage is not None
+        assert select.choice[0] == answer.passage.id
+        assert len(select.scores) == len(select.options) == len(looking.search(QUESTION))
+        assert select.cost.gflops == pytest.approx(answer.trace.steps[5].cost.gflops)
 
 
 # --- the grader -----------------------------------------------------------------------------------

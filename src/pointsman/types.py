@@ -137,8 +137,10 @@ class Selection:
     """Which of one question's n passages the reader sees: their places `order` [k] in reading order.
 
     `chances` [n] is how likely each was: a chosen one when its turn came, the others at the turn after
-    the last; None where nothing was weighed. `beliefs` [n] are the log-probabilities that each is the
-    one to read, were it only one; None where nothing is believed. `gflops` is what selecting took.
+    the last; None where nothing was weighed. `beliefs` [n] are what the log-odds of each one's spans
+    should be moved by, against one another: log-probabilities that it is the one to read, were it only
+    one, less what the reader is known to think so already; None where nothing is believed. `gflops` is
+    what selecting took.
     """
 
     order: npt.NDArray[np.int64]
@@ -156,6 +158,20 @@ class Selection:
             replace(passages[i], belief=belief)
             for i, belief in zip(self.order, against, strict=True)
         ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What a reader saw in one question's n passages, each by itself: log-odds against "no answer" of the
+    `best` span [n], of the `second` [n], and log Σ exp of those of `all` spans [n], -inf where there is
+    none; the best spans' `texts` [n]. `gflops` is what looking took.
+    """
+
+    best: npt.NDArray[np.float64]
+    second: npt.NDArray[np.float64]
+    all: npt.NDArray[np.float64]
+    texts: tuple[str, ...]
+    gflops: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,13 +231,11 @@ class Workspace:
     @cached_property
     def selector(self) -> Selector:
         """The selector that the settings name, on the backbone; without one the first passages are read."""
+        from pointsman.joint.looking import load_selector
         from pointsman.select.plain import TopK
-        from pointsman.select.selector import ListSelector
 
         folder, most = self.selector_folder, self.settings.read.passages
-        return (
-            TopK(most) if folder is None else ListSelector.load(self.backbone, folder).at_most(most)
-        )
+        return TopK(most) if folder is None else load_selector(self.backbone, folder).at_most(most)
 
     @property
     def selector_folder(self) -> Path | None:

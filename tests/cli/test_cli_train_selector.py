@@ -22,6 +22,7 @@ from graded import COLOURS, GREEK
 from letters import article, write_articles
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
+from pointsman.joint.looking import load_selector
 from pointsman.read.reader import SpanReader
 from pointsman.select.selector import ListSelector
 from pointsman.types import Passage
@@ -127,6 +128,37 @@ def test_a_selector_learns_and_says_where_it_comes_from(
     shutil.rmtree(tmp_path / "made")
     again = train(command(words), tmp_path / "cache", *fast)
     assert again["history"] == made["history"]
+
+
+def test_a_selector_that_looks_first(words: list[str], tmp_path: Path, tiny_folder: Path) -> None:
+    made = train(command(words), tmp_path / "cache", "--policy", "look", "--licence", "CC0")
+    folder = tmp_path / "made" / "first"
+    assert (made["folders"], made["kept"], made["run"]) == ([str(folder)], 1, None)
+    before, after = made["history"]
+    # The first as they came against what answers best: the reader is the same.
+    assert after["f1"] >= before["f1"]
+    specialist = load_specialist(folder, "selector")
+    assert specialist.settings["policy"] == "look"
+    for part in ("after a first look", "| words found |", "40 training questions", "CC0"):
+        assert part in specialist.card
+    assert str(tmp_path) not in specialist.card
+    selector = load_selector(Backbone.load(tiny_folder, device="cpu"), folder)
+    passages = [Passage(str(i), f"after {letter} 3 comes red") for i, letter in enumerate(GREEK)]
+    (chosen,) = selector.select(
+        ["what follows gamma 3"], [passages], [np.ones(len(passages), np.float32)]
+    )
+    assert len(chosen.order) == 3
+    assert chosen.gflops > 0
+    begun = together([*words, "--selector", str(folder), "--iterations", "1"])
+    said = refused([*begun[:2], "second", *begun[3:]], tmp_path / "cache", code=3)
+    assert "does not learn with the reader" in said
+
+
+def test_what_means_nothing_to_a_look_is_refused(words: list[str], tmp_path: Path) -> None:
+    looking = [*command(words), "--policy", "look"]
+    for more in (["--epochs", "3"], ["--frozen"], ["--belief", "0.5"]):
+        said = refusal(looking, tmp_path, *more, code=2)
+        assert f"--policy look takes no {more[0]}" in said
 
 
 @pytest.mark.parametrize("policy", ["sets", "pointer"])

@@ -14,6 +14,7 @@ from pointsman.evaluate.significance import Interval
 from pointsman.experiments import answering, reading
 from pointsman.read.reader import SpanReader
 from pointsman.sample import sample_directory, sample_questions
+from pointsman.select.plain import TopK
 from pointsman.types import ReadingExample
 from pointsman.workspace import DEFAULT_READER, SHIPPED
 
@@ -76,6 +77,19 @@ def test_answers_come_from_the_whole_collection(reader: SpanReader, sample_squad
     assert found_one == found_five  # the same candidates were retrieved
     assert read_one <= read_five <= 1.0
     assert _mean(given[4]) >= 0.6
+
+
+def test_what_selection_changes(reader: SpanReader, sample_squad: Path) -> None:
+    report = answering.run(
+        sample_squad, reader, modes=("hybrid",), read=(1, 5), selector=TopK(1), limit=40
+    )
+    one, five, selected, _ = report.tables[0].rows
+    assert selected[0] == "hybrid, selected"
+    assert selected[1:] == one[1:]
+    nothing, loss = report.tables[-1].rows
+    assert nothing[:2] == ["hybrid, selected", "hybrid, 1 read"]
+    assert (_mean(nothing[2]), _mean(nothing[3]), nothing[4]) == (0, 0, "1.0000")
+    assert _mean(loss[3]) == pytest.approx(_mean(one[4]) - _mean(five[4]))
 
 
 def test_what_is_no_reading_data_is_refused(reader: SpanReader, tmp_path: Path) -> None:

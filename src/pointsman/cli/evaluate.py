@@ -179,6 +179,14 @@ def answering(
     limit: Limit = None,
     seed: Seed = 0,
     reader: ReaderName = None,
+    selector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also what a selector chooses: a directory, or default.",
+            show_default=False,
+        ),
+    ] = None,
     backbone: BackboneName = None,
     out: ResultStem = None,
     json: Json = False,
@@ -200,12 +208,13 @@ def answering(
             modes=chosen,
             read=passages or (5,),
             candidates=candidates,
+            selector=models.selector if selector else None,
             limit=limit,
             seed=seed,
             show=show,
         )
 
-    names = {"backbone": backbone, "read.reader": reader}
+    names = {"backbone": backbone, "read.reader": reader, "select.selector": selector}
     _evaluate(context, data, measure, names, seed, out, json)
 
 

@@ -17,11 +17,12 @@ from pointsman.defer.plain import FirstAgent
 from pointsman.errors import InputError
 from pointsman.evaluate.calibration import adaptive_ece, ece, risk_coverage
 from pointsman.evaluate.reading import score_reading
-from pointsman.evaluate.significance import bootstrap_interval
+from pointsman.evaluate.significance import bootstrap_interval, paired_randomisation
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.report import Report, Show, silent
 from pointsman.grade.plain import Ungraded
 from pointsman.pipeline import Mode, Pipeline, PipelineSettings
+from pointsman.protocols import Selector
 from pointsman.read.agent import ReaderAgent
 from pointsman.read.joined import as_read
 from pointsman.read.reader import SpanReader
@@ -48,6 +49,7 @@ def run(
     modes: Sequence[Mode] = ("dense", "bm25", "hybrid"),
     read: Sequence[int] = (5,),
     candidates: int = 20,
+    selector: Selector | None = None,
     fusion: Fusion | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -56,7 +58,8 @@ def run(
     """Answer a SQuAD file's questions from all its paragraphs, for each mode and number of passages.
 
     The first mode and number are asked once more without the passages that hold an answer: what
-    confidence below which to abstain costs and saves.
+    confidence below which to abstain costs and saves. With a `selector` each mode has one more row, what it
+    chooses among the candidates, and a table of what that changes.
 
     Of a test bed: the questions of squad-articles in `split`, the paragraphs of the whole set. The
     controls are the first passage alone where 1 is among `read`, and the right paragraph given.
@@ -73,16 +76,18 @@ def run(
     rows: list[list[Cell]] = []
     calibration: list[list[Cell]] = []
     abstention: Table | None = None
+    gained: list[list[Cell]] = []
     with (
         tempfile.TemporaryDirectory(prefix="pointsman-") as directory,
         LanceIndex.create(directory, reader.backbone.identity, fusion=fusion) as index,
     ):
         _fill(index, reader.backbone, collection, show)
         for mode in modes:
+            plain: dict[str, list[Answer]] = {}
             for k in read:
                 name = f"{mode}, {k} read"
-                pipeline = _pipeline(reader, index, mode, max(candidates, k), k)
-                answers = _answers(pipeline, examples, name, show)
+                pipeline = _pipeline(reader, index, mode, max(candidates, k), TopK(k))
+                plain[name] = answers = _answers(pipeline, examples, name, show)
                 result, confidences = _rows(name, examples, answers, gold, seed)
                 rows.append(result)
                 calibration.append(confidences)
@@ -93,6 +98,17 @@ def run(
                         score_reading(_predictions(examples, answers), examples).em,
                         _confidence_without_answer(pipeline, examples, gold, k, show),
                     )
+            if selector is not None:
+                name = f"{mode}, selected"
+                pipeline = _pipeline(reader, index, mode, candidates, selector)
+                answers = _answers(pipeline, examples, name, show)
+                result, confidences = _rows(name, examples, answers, gold, seed)
+                rows.append(result)
+                calibration.append(confidences)
+                gained += [
+                    [name, other, *_gains(examples, answers, before, seed)]
+                    for other, before in plain.items()
+                ]
         documents = len(index)
     show("the right paragraph given", 0, len(examples))
     own = score_readings(examples, read_own_context(reader, examples))
@@ -135,6 +151,7 @@ def run(
             calibration,
         ),
         *([] if abstention is None else [abstention]),
+        *([_gain_table(gained)] if gained else []),
     )
     return Report(tables, {"split": split, "fusion": fusion or Fusion(), "candidates": candidates})
 
@@ -163,7 +180,7 @@ def _fill(index: LanceIndex, backbone: Backbone, collection: Path, show: Show) -
 
 
 def _pipeline(
-    reader: SpanReader, index: LanceIndex, mode: Mode, candidates: int, k: int
+    reader: SpanReader, index: LanceIndex, mode: Mode, candidates: int, selector: Selector
 ) -> Pipeline:
     agent = ReaderAgent(as_read(reader), n_best=1)
     return Pipeline(
@@ -171,7 +188,7 @@ def _pipeline(
         index,
         router=BaseRouter(),
         grader=Ungraded(),
-        selector=TopK(k),
+        selector=selector,
         allocator=FirstAgent([agent.name]),
         agents=[agent],
         settings=PipelineSettings(mode=mode, candidates=candidates),
@@ -252,6 +269,33 @@ def _abstention(name: str, confidence: Floats, right: Floats, silent_confidence:
 
 def _predictions(examples: Sequence[ReadingExample], answers: Sequence[Answer]) -> dict[str, str]:
     return {example.id: answer.text for example, answer in zip(examples, answers, strict=True)}
+
+
+def _gains(
+    examples: Sequence[ReadingExample],
+    answers: Sequence[Answer],
+    before: Sequence[Answer],
+    seed: int,
+) -> list[Cell]:
+    """Exact match and F1 above what was answered before, and how likely chance gives that much F1."""
+    after, first = (
+        score_reading(_predictions(examples, each), examples) for each in (answers, before)
+    )
+    p = paired_randomisation(after.f1, first.f1, after.clusters).p_value
+    return [
+        bootstrap_interval(after.em - first.em, after.clusters, seed=seed),
+        bootstrap_interval(after.f1 - first.f1, after.clusters, seed=seed),
+        f"{p:.4f}",
+    ]
+
+
+def _gain_table(rows: Sequence[Sequence[Cell]]) -> Table:
+    return Table(
+        "What selection changes",
+        ["way", "against", Column("EM", 2, scale=100), Column("F1", 2, scale=100), "p"],
+        [list(row) for row in rows],
+        ["Paired over questions: 95 % bootstrap and randomisation of F1 over articles."],
+    )
 
 
 def _rows(

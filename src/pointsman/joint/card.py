@@ -33,7 +33,27 @@ def selector_card(
         "how much of the question's wording they repeat.",
         "",
         *_origin(training),
-        *_dev(numbers),
+        *_dev(training, numbers),
+    ]
+    return "\n".join(lines)
+
+
+def look_card(name: str, base: str, training: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
+    """The same of a selector that looks first."""
+    weights = [f"| {what} | {weight:.3g} |" for what, weight in training["weights"].items()]
+    lines = [
+        f"# {name}: a selector",
+        "",
+        "Chooses which of a question's candidates the reader answers from, after a first look: a span "
+        f"reader, a LoRA adapter and a linear head on {base}, reads the question with every candidate, "
+        "and what it saw is weighed beside the candidate's rank and relevance.",
+        "",
+        "| of a candidate | weight |",
+        "|---|--:|",
+        *weights,
+        "",
+        *_origin(training),
+        *_dev(training, numbers),
     ]
     return "\n".join(lines)
 
@@ -50,7 +70,7 @@ def joint_reader_card(
         f"with which it was trained. A LoRA adapter and a linear head on {base}.",
         "",
         *_origin(training),
-        *_dev(numbers),
+        *_dev(training, numbers),
         f"Expected calibration error of its confidence {errors['ece_cross_fitted']:.3f} (cross-fitted), "
         f"{errors['ece_uncalibrated']:.3f} before calibration.",
         "",
@@ -59,14 +79,20 @@ def joint_reader_card(
 
 
 def _origin(training: Mapping[str, Any]) -> list[str]:
-    data, recipe = training["data"], training["recipe"]
-    if "plan" in training:
+    data = training["data"]
+    if "weights" in training:
+        taught = (
+            "The weights climb the expected F1 of the answer that is chosen, over all choices at once: "
+            "ten numbers, fitted to the end, so that no seed counts."
+        )
+    elif "plan" in training:
         plan = training["plan"]
         taught = (
             "Taught by passages that are known to support the answer: "
             f"{plan['epochs']} epochs, learning rate {plan['learning_rate']:g}, seed {plan['seed']}."
         )
     else:
+        recipe = training["recipe"]
         estimate = (
             "every set of candidates counted exactly"
             if recipe["selector"]["policy"] == "sets"
@@ -92,7 +118,7 @@ def _origin(training: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _dev(numbers: Mapping[str, Any]) -> list[str]:
+def _dev(training: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[str]:
     history: Sequence[Mapping[str, float]] = numbers["dev"]["history"]
     kept = numbers["dev"]["step"]
     rows = [
@@ -108,6 +134,8 @@ def _dev(numbers: Mapping[str, Any]) -> list[str]:
         "|---" * (1 + len(_SHOWN)) + "|",
         *rows,
         "",
-        "The iteration was chosen by F1 here, so these numbers flatter it.",
+        "Start: the first candidates as they came."
+        if "weights" in training
+        else "The iteration was chosen by F1 here, so these numbers flatter it.",
         "",
     ]

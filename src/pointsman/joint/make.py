@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
@@ -25,7 +26,6 @@ from pointsman.read.reader import KIND as READER
 from pointsman.read.reader import SpanReader
 from pointsman.read.recipe import Asked as ReadAsked
 from pointsman.read.recipe import calibrate_on
-from pointsman.read.task import Part as ReaderPart
 from pointsman.select.pointer import PointerHead
 from pointsman.select.selector import KIND as SELECTOR
 from pointsman.select.selector import ListSelector, candidate_width
@@ -35,6 +35,9 @@ from pointsman.training.loop import Plan
 
 RANK, ALPHA, WIDTH = 16, 32.0, 128
 MEASURE = "f1"
+
+Card = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], str]
+"""A name, the base's, a specialist's records of training and of numbers -> its card."""
 
 WARM = Plan(measure="recall@1", epochs=2, learning_rate=3e-4, evaluations=1)
 """How a selector is taught by marked passages."""
@@ -185,7 +188,18 @@ def make_both(
     settings = replace(recipe.reader, calibration=calibration).record()
     numbers = _numbers(measures, kept) | {"calibration": errors}
     card = joint_reader_card(beside.name, folder.name, backbone.identity.name, training, numbers)
-    _save(READER, backbone, chosen.both.reader, settings, training, numbers, card, beside)
+    learned = chosen.both.reader
+    _save(
+        READER,
+        backbone,
+        learned.adapter,
+        learned.head.tensors,
+        settings,
+        training,
+        numbers,
+        card,
+        beside,
+    )
     return Made((folder, beside), measures, kept, errors)
 
 
@@ -204,16 +218,42 @@ def _save_selector(
     history: Sequence[Mapping[str, float]],
     kept: int,
 ) -> None:
-    numbers = _numbers(history, kept)
-    card = selector_card(folder.name, backbone.identity.name, training, numbers)
     settings = recipe.selector.record()
-    _save(SELECTOR, backbone, part, settings, training, numbers, card, folder)
+    save_chooser(
+        backbone,
+        part.adapter,
+        part.head.tensors,
+        settings,
+        training,
+        history,
+        kept,
+        selector_card,
+        folder,
+    )
+
+
+def save_chooser(
+    backbone: Backbone,
+    adapter: LoraAdapter,
+    head: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    training: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    kept: int,
+    describe: Card,
+    folder: Path,
+) -> None:
+    """Save a selector of whatever kind, with its card; of the `history` of dev's measures one was `kept`."""
+    numbers = _numbers(history, kept)
+    card = describe(folder.name, backbone.identity.name, training, numbers)
+    _save(SELECTOR, backbone, adapter, head, settings, training, numbers, card, folder)
 
 
 def _save(
     kind: str,
     backbone: Backbone,
-    part: SelectorPart | ReaderPart,
+    adapter: LoraAdapter,
+    head: Mapping[str, Tensor],
     settings: Mapping[str, Any],
     training: Mapping[str, Any],
     numbers: Mapping[str, Any],
@@ -225,8 +265,8 @@ def _save(
         name=folder.name,
         base_sha256=backbone.identity.sha256,
         base_name=backbone.identity.name,
-        adapter=part.adapter,
-        head=part.head.tensors,
+        adapter=adapter,
+        head=head,
         settings=settings,
         training=training,
         numbers=numbers,

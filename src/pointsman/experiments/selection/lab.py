@@ -24,6 +24,7 @@ from pointsman.joint.asked import Asked, digest, lists
 from pointsman.joint.em import Iteration, train_together, warm_up
 from pointsman.joint.estimate import explained
 from pointsman.joint.make import WIDTH, fresh_selector, tuned
+from pointsman.joint.make_look import Seen, fit, see
 from pointsman.joint.measures import CUTS, Measured, measured
 from pointsman.joint.recipe import Both, Looks, Recipe, Trains
 from pointsman.protocols import Reader
@@ -32,6 +33,7 @@ from pointsman.read.marginal import MarginalTask, Shown, reader_of
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Chooser, Policy
+from pointsman.select.looked import selection
 from pointsman.select.selector import SelectorSettings, extras, selections
 from pointsman.select.task import Part as SelectorPart
 from pointsman.select.task import read_lists
@@ -254,6 +256,16 @@ class Lab:
         chooser = Chooser(part.head, policy, settings.passages)
         return selections(chooser, torch.cat([states, beside], dim=1), given.counts, belief)
 
+    def look(
+        self, part: ReaderPart, taught: Sequence[Asked], name: str, asked: Sequence[Asked]
+    ) -> list[Selection]:
+        """What a first look through this reader chooses, weighed as it is best for the questions `taught`."""
+        choice = fit(self._seen(part, "taught", taught))
+        return [
+            selection(choice.scores(each.features), each.best, self.passages)
+            for each in self._seen(part, name, asked)
+        ]
+
     def measured(
         self,
         row: str,
@@ -316,6 +328,26 @@ class Lab:
     def passages(self) -> int:
         """So many are read at most."""
         return self.plans.together.selector.passages
+
+    def _seen(self, part: ReaderPart, name: str, asked: Sequence[Asked]) -> list[Seen]:
+        """What a reader sees in candidates; kept."""
+
+        def make() -> np.ndarray:
+            self._show(f"looking at the candidates of {name}", 0, len(asked))
+            seen = see(reader_of(self.fast, part, self.settings), asked)
+            return np.concatenate(
+                [np.column_stack([each.features, each.best, each.worth]) for each in seen]
+            )
+
+        depends = (
+            self.backbone.identity.sha256,
+            _digest(part.adapter, part.head.tensors),
+            self.settings,
+            digest(asked),
+        )
+        ends = np.cumsum([len(each.passages) for each in asked])[:-1]
+        rows = np.split(self._cache.get(f"looked-{name}", depends, make), ends)
+        return [Seen(each[:, :-2], each[:, -2], each[:, -1]) for each in rows]
 
     def _pairs(
         self, part: SelectorPart, name: str, asked: Sequence[Asked], settings: SelectorSettings

@@ -24,6 +24,7 @@ BOUND = "supporting passages"
 APART = ("selector and reader apart", "the same, reader on retrieval", "the same, all marked")
 DRO, OURS = "DRO", "ours"
 GRADED, WEIGHED = "grader's order", ", beliefs read"
+LOOKED = f"{OURS}: after a first look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Rows:
             *self._weighed(DRO, "ours", lambda s: (self._dro_both(s), "pointer")),
             Row(f"{OURS}: {every}", "ours", lambda s: self._of(self._ours(s), self.policy)),
             *self._weighed(f"{OURS}: {every}", "ours", lambda s: (self._ours(s), self.policy)),
+            *self._looks(),
             Row(BOUND, "bound", lambda seed: System(_supporting, lab.reader(seed))),
             Row(f"{BOUND}, {OURS}", "bound", lambda s: System(_supporting, self._ours(s).reader)),
         ]
@@ -103,6 +105,26 @@ class Rows:
         if self.lab.settings.joined:
             return []
         return [Row(f"{name}{WEIGHED}", kind, lambda seed: self._of(*system(seed), belief=1.0))]
+
+    def _looks(self) -> list[Row]:
+        """After a first look: of the reader as it was, and of ours; not where it sees passages together.
+
+        What ours says of the questions that it learned from is no measure of what it says of others.
+        """
+        lab = self.lab
+        if lab.settings.joined:
+            return []
+        taught, together = lab.bed.taught, lab.bed.together
+
+        def look(reader: ReaderPart, questions: Sequence[Asked]) -> System:
+            return System(lambda name, asked: lab.look(reader, questions, name, asked), reader)
+
+        return [
+            Row(LOOKED, "ours", lambda seed: look(lab.reader(seed), [*taught, *together])),
+            Row(
+                f"{LOOKED}, reader too", "ours", lambda seed: look(self._ours(seed).reader, taught)
+            ),
+        ]
 
     def ours(self, seed: int) -> list[Iteration]:
         """All iterations of ours."""
