@@ -24,7 +24,7 @@ from pointsman.experiments.selection.hops import ALWAYS, SAID, SPANS, TESTED, lo
 from pointsman.experiments.selection.lab import Plans
 from pointsman.experiments.selection.remembered import RememberingReader
 from pointsman.experiments.selection.routed import routed_table
-from pointsman.experiments.selection.rows import APART, BOUND, DRO, PLAIN
+from pointsman.experiments.selection.rows import APART, BOUND, DRO, LOOKED, PLAIN
 from pointsman.experiments.selection.run import run
 from pointsman.joint.asked import Asked
 from pointsman.joint.recipe import Recipe
@@ -237,7 +237,12 @@ def test_the_whole_experiment_and_going_on_with_it(
     assert [row[1] for row in tables["iterations, on dev"].rows] == [0, 1, 0, 1]
     hops = tables[f"several passages: {SPANS}, 2 seeds"]
     assert "ours: the likeliest selections" in {str(row[0]) for row in hops.rows}
-    assert tables[f"several passages: {SAID}, 2 seeds"].notes[0].startswith("10 questions")
+    said = tables[f"several passages: {SAID}, 2 seeds"]
+    assert said.notes[0].startswith("10 questions")
+    # A passage in which somebody says "no" holds no answer.
+    assert not [column for column in said.columns if "answer in" in str(column)]
+    assert f"several passages: {SAID}: answers in the first passages" not in tables
+    assert {LOOKED, f"{LOOKED}, reader too"} <= rows.keys()
     estimated = tables["The gradient of m drawn selections"].rows
     assert estimated[1][2:] == [pytest.approx(1.0), 0.0, 0.0]  # m = 1, centred: nothing at all
     shown: list[str] = []
@@ -250,7 +255,7 @@ def test_the_whole_experiment_and_going_on_with_it(
     assert gflops[0] < gflops[1]
     candidates = tables["How many candidates"]
     assert [row[1] for row in candidates.rows[:4]] == ["5", "10", "20", "50"]
-    assert len(candidates.rows) == 4 * 7
+    assert len(candidates.rows) == 4 * 9
     by_search = {row[1] for row in tables["How candidates are found, twenty of them"].rows}
     assert by_search == {"words and vectors", "vectors alone", "words alone"}
     made = [row[0] for row in tables["What a selector is made of"].rows]

@@ -15,7 +15,7 @@ from pointsman.evaluate.tables import Table
 from pointsman.experiments.report import Report, Show, named, silent
 from pointsman.experiments.selection.bed import Bed, Sizes, graded, load, retrievals
 from pointsman.experiments.selection.estimator import estimator_table
-from pointsman.experiments.selection.hops import load_folds
+from pointsman.experiments.selection.hops import SAID, load_folds
 from pointsman.experiments.selection.lab import Lab, Plans, joined, usual
 from pointsman.experiments.selection.routed import routed_table
 from pointsman.experiments.selection.rows import DRO, OURS, Row, Rows
@@ -108,11 +108,14 @@ def run(
     for prefix, part in parts.items():
         for name, asked in part.tests.items():
             title, found = f"{prefix}{name}", part.found[name]
+            # That a passage says "no" somewhere does not make it hold the answer.
+            spans = name != SAID
             tables += [
-                main_table(f"{title}, {times}", asked, found),
+                main_table(f"{title}, {times}", asked, found, spans=spans),
                 difference_table(f"{title}: differences", asked, found),
-                recall_table(f"{title}: answers in the first passages", asked, found),
             ]
+            if spans:
+                tables.append(recall_table(f"{title}: answers in the first passages", asked, found))
         if only is None:
             tables.append(iteration_table(f"{prefix}iterations, on dev", part.histories()))
     single = parts[""].labs[0] if "" in parts else None

@@ -35,28 +35,34 @@ class Found:
         return np.asarray(np.mean([each.recall[k] for each in self.seeds], axis=0), np.float64)
 
 
-def main_table(title: str, asked: Sequence[Asked], rows: Sequence[Found]) -> Table:
-    """Every measure of every row, means over seeds."""
+def main_table(
+    title: str, asked: Sequence[Asked], rows: Sequence[Found], *, spans: bool = True
+) -> Table:
+    """Every measure of every row, means over seeds; without `spans` answers stand in no passage."""
+    cuts = CUTS if spans else ()
     columns: list[Column | str] = ["row", "kind", Column("EM", scale=100), Column("F1", scale=100)]
-    columns += [Column(f"answer in the first {k}", scale=100) for k in CUTS]
+    columns += [Column(f"answer in the first {k}", scale=100) for k in cuts]
     columns += [Column("passages read", decimals=2)]
     columns += [Column("supporting, precision", scale=100), Column("recall", scale=100)]
-    columns += [Column("read and still wrong", scale=100), Column("F1: sd", decimals=2, scale=100)]
+    if spans:
+        columns.append(Column("read and still wrong", scale=100))
+    columns.append(Column("F1: sd", decimals=2, scale=100))
     cells: list[list[Cell]] = []
     for each in rows:
         f1s = [float(one.f1.mean()) for one in each.seeds]
         wrong = [float((one.held * (1 - one.em)).mean()) for one in each.seeds]
         line: list[Cell] = [each.row.name, each.row.kind]
         line += [float(each.mean(what).mean()) for what in ("em", "f1")]
-        line += [float(each.recall(k).mean()) for k in CUTS]
+        line += [float(each.recall(k).mean()) for k in cuts]
         line.append(float(each.mean("passages").mean()))
         line += [float(np.nanmean(each.mean(what))) for what in ("precision", "found")]
-        line += [float(np.mean(wrong)), float(np.std(f1s, ddof=1)) if len(f1s) > 1 else None]
+        if spans:
+            line.append(float(np.mean(wrong)))
+        line.append(float(np.std(f1s, ddof=1)) if len(f1s) > 1 else None)
         cells.append(line)
-    note = (
-        f"{len(asked):,} questions. Read and still wrong: an answer stood in what was read, and the "
-        "reader said something else; sd over seeds."
-    )
+    note = f"{len(asked):,} questions; sd over seeds."
+    if spans:
+        note += " Read and still wrong: an answer stood in what was read, and the reader said something else."
     return Table(title, columns, cells, [note])
 
 
