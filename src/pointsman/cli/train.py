@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from pointsman.cli import train_allocator, train_expert, train_grader, train_reader, train_selector
+from pointsman.cli import (
+    selecting,
+    train_allocator,
+    train_expert,
+    train_grader,
+    train_reader,
+    train_selection,
+    train_selector,
+)
 
 EXAMPLES = """
 Examples:
@@ -24,6 +32,6 @@ def train() -> None:
 app.command(epilog=train_reader.EXAMPLES)(train_reader.reader)
 app.command(epilog=train_expert.EXAMPLES)(train_expert.expert)
 app.command(epilog=train_grader.EXAMPLES)(train_grader.grader)
-app.command(epilog=train_selector.EXAMPLES)(train_selector.selector)
-app.command(epilog=train_selector.EXAMPLES)(train_selector.selection)
+app.command(epilog=selecting.EXAMPLES)(train_selector.selector)
+app.command(epilog=selecting.EXAMPLES)(train_selection.selection)
 app.command(epilog=train_allocator.EXAMPLES)(train_allocator.allocator)
