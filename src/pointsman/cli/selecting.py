@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 Examples:
   pointsman train selector first --train train.json --dev dev.json --out try
-  pointsman train selector fast --policy look --train a.json --dev b.json --out try
+  pointsman train selector fast --policy look --train a.json --dev b.json …
   pointsman train selection both --train train.json --dev dev.json --out try
   pointsman train selection hops --train hops.jsonl --dev dev.jsonl --out try
 
