@@ -71,8 +71,7 @@ class GradeSettings(_Section):
 
 class SelectSettings(_Section):
     """Which passages the reader sees. `selector` is "none" for the first `read.passages` of them,
-    "default" for the one that ships, a path, or the name of a selector under the specialists, which
-    chooses at most as many.
+    a path, or the name of a selector under the specialists, which chooses at most as many.
     """
 
     selector: str = "none"
