@@ -150,7 +150,13 @@ def test_a_sentence_transformer(tmp_path: Path, way: str) -> None:
     if way == "wrapped":
         moved(get_peft_model(model, config)).save_pretrained(str(tmp_path / "a"))
     else:
-        model.add_adapter(config)
+        try:
+            model.add_adapter(config)
+        except ValueError as error:
+            # transformers 5.24 wants a PEFT that is not out yet.
+            if "version of PEFT" not in str(error):
+                raise
+            pytest.skip(str(error))
         moved(model).save_pretrained(str(tmp_path / "a"))
     expected = model.encode(TEXTS, normalize_embeddings=True)
     found = import_specialist(tmp_path / "a", "a", base)

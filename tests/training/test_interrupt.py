@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Iterator
@@ -115,3 +116,21 @@ def test_in_another_thread_there_is_nothing_to_do() -> None:
     thread.start()
     thread.join()
     assert entered == [True]
+
+
+def test_what_a_callback_would_swallow_is_delivered_between_two_parts() -> None:
+    done: list[int] = []
+
+    def work(interrupt: Interrupt) -> None:
+        with interrupt.held():
+            for part in range(3):
+                if part == 1:
+                    # As a library does that ends in somebody else's language.
+                    with contextlib.suppress(KeyboardInterrupt):
+                        ctrl_c()
+                done.append(part)
+                interrupt.deliver()
+
+    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+        work(interrupt)
+    assert done == [0, 1]

@@ -48,6 +48,7 @@ def index(
     the same command goes on.
     """
     from pointsman.data.sources import open_source
+    from pointsman.training.interrupt import Interrupt
 
     output = Output(json)
     # Before a workspace is made for them: a mistyped path should leave nothing behind.
@@ -55,12 +56,15 @@ def index(
         open_source(source)
     workspace, made = _open_or_make(space, output)
     try:
-        with workspace, output.working("loading") as working:
-            reports = workspace.index(
-                sources,
-                prefix=prefix,
-                progress=lambda source, done: working.say(f"{source}: {counted(done, 'passage')}"),
-            )
+        # Raised inside a library's callback Ctrl-C would be lost; between two batches it is not.
+        with Interrupt() as interrupt, workspace, output.working("loading") as working:
+
+            def indexed(source: str, done: int) -> None:
+                working.say(f"{source}: {counted(done, 'passage')}")
+                interrupt.deliver()
+
+            with interrupt.held():
+                reports = workspace.index(sources, prefix=prefix, progress=indexed)
             passages = len(workspace.store)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -49,6 +49,11 @@ class Interrupt:
             self._held = before
         self._deliver()
 
+    def deliver(self) -> None:
+        """Raise KeyboardInterrupt now where it was held back: between two parts of what is held."""
+        with self.held(False):
+            pass
+
     def _deliver(self) -> None:
         if self.pending and not self._held:
             self.pending = False
