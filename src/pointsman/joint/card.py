@@ -83,7 +83,7 @@ def _origin(training: Mapping[str, Any]) -> list[str]:
     if "weights" in training:
         taught = (
             "The weights climb the expected F1 of the answer that is chosen, over all choices at once: "
-            "ten numbers, fitted to the end, so that no seed counts."
+            "few numbers, fitted to the end, so that no seed counts."
         )
     elif "plan" in training:
         plan = training["plan"]
