@@ -71,7 +71,8 @@ class GradeSettings(_Section):
 
 class SelectSettings(_Section):
     """Which passages the reader sees. `selector` is "none" for the first `read.passages` of them,
-    a path, or the name of a selector under the specialists, which chooses at most as many.
+    "default" for the selector that ships, a path, or the name of one under the specialists, which chooses
+    at most as many.
     """
 
     selector: str = "none"

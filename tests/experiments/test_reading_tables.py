@@ -12,11 +12,12 @@ from pointsman.data.squad import read_squad, write_squad
 from pointsman.errors import InputError
 from pointsman.evaluate.significance import Interval
 from pointsman.experiments import answering, reading
+from pointsman.joint.looking import load_selector
 from pointsman.read.reader import SpanReader
 from pointsman.sample import sample_directory, sample_questions
 from pointsman.select.plain import TopK
 from pointsman.types import ReadingExample
-from pointsman.workspace import DEFAULT_READER, SHIPPED
+from pointsman.workspace import DEFAULT_READER, DEFAULT_SELECTOR, SHIPPED
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,14 @@ def test_what_selection_changes(reader: SpanReader, sample_squad: Path) -> None:
     assert nothing[:2] == ["hybrid, selected", "hybrid, 1 read"]
     assert (_mean(nothing[2]), _mean(nothing[3]), nothing[4]) == (0, 0, "1.0000")
     assert _mean(loss[3]) == pytest.approx(_mean(one[4]) - _mean(five[4]))
+
+
+def test_the_selector_that_ships(reader: SpanReader, sample_squad: Path) -> None:
+    selector = load_selector(reader.backbone, SHIPPED / DEFAULT_SELECTOR)
+    report = answering.run(sample_squad, reader, modes=("hybrid",), selector=selector, limit=40)
+    five, selected, _ = report.tables[0].rows
+    # With wrong weights or beliefs it would answer from whatever comes first, or not at all.
+    assert _mean(selected[4]) > _mean(five[4]) - 0.05
 
 
 def test_what_is_no_reading_data_is_refused(reader: SpanReader, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def ask(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Chooses what is read: a name, a path, or none.",
+            help="Chooses what is read: default, a name, a path, or none.",
             show_default=False,
         ),
     ] = None,
