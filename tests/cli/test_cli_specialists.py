@@ -82,10 +82,10 @@ def test_what_ships(tmp_path: Path) -> None:
     for said in ("reader", "all-MiniLM-L6-v2", "53aa5117… default", "rank 32", "layers 0–5"):
         assert said in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
-    grader, reader = json.loads(invoke("specialists", "list", "--json").stdout)
-    assert (grader["name"], reader["name"]) == ("grader", "reader")
-    assert grader["base"]["default"]
-    assert reader["base"]["default"]
+    shipped = json.loads(invoke("specialists", "list", "--json").stdout)
+    assert [each["name"] for each in shipped] == ["grader", "reader", "selector"]
+    assert all(each["base"]["default"] for each in shipped)
+    reader = shipped[1]
     assert "CC BY-SA 4.0" in reader["licences"]
 
 
@@ -130,7 +130,7 @@ def test_show(shelf: Path) -> None:
     }
     assert told["card"].startswith("# law: a query encoder")
     assert "a span reader" in invoke("specialists", "show", "reader").stdout
-    for name, said in (("lwa", "(these do: grader, reader)"), (shelf, "not a specialist")):
+    for name, said in (("lwa", "(these do: grader, reader, selector)"), (shelf, "not a specialist")):
         failed = invoke("specialists", "show", name)
         assert failed.exit_code == 6
         assert said in failed.stderr
