@@ -85,7 +85,12 @@ def test_what_ships(tmp_path: Path) -> None:
     shipped = json.loads(invoke("specialists", "list", "--json").stdout)
     assert [each["name"] for each in shipped] == ["grader", "reader", "selector"]
     assert all(each["base"]["default"] for each in shipped)
-    reader = shipped[1]
+    reader, selector = shipped[1:]
+    assert selector["licences"] == ["CC BY-SA 4.0 (SQuAD), CC BY 4.0 (SQuADShifts)"]
+    assert {"grader", "reader", "selector"} <= set(result.stdout.split())
+    # Nothing is cut off at the edge.
+    assert result.stdout.count("Apache-2.0") == 2
+    assert "(SQuADShifts)" in result.stdout
     assert "CC BY-SA 4.0" in reader["licences"]
 
 
@@ -130,7 +135,10 @@ def test_show(shelf: Path) -> None:
     }
     assert told["card"].startswith("# law: a query encoder")
     assert "a span reader" in invoke("specialists", "show", "reader").stdout
-    for name, said in (("lwa", "(these do: grader, reader, selector)"), (shelf, "not a specialist")):
+    for name, said in (
+        ("lwa", "(these do: grader, reader, selector)"),
+        (shelf, "not a specialist"),
+    ):
         failed = invoke("specialists", "show", name)
         assert failed.exit_code == 6
         assert said in failed.stderr

@@ -65,11 +65,15 @@ def main_number(numbers: Mapping[str, Any]) -> tuple[str, float] | None:
 def licences(specialist: Specialist) -> tuple[str, ...]:
     """The licences of all that it was made from, each once; none where nothing is said.
 
-    They stand in its training record, or else in the column of its card's table that is called so.
+    They stand in its training record, by data set or as that of its data, or else in the column of its
+    card's table that is called so.
     """
     recorded = specialist.training.get("licences")
     if isinstance(recorded, Mapping):
         return tuple(dict.fromkeys(str(each) for each in recorded.values()))
+    data = specialist.training.get("data")
+    if isinstance(data, Mapping) and data.get("licence"):
+        return (str(data["licence"]),)
     found: list[str] = []
     column: int | None = None
     for line in specialist.card.splitlines():
