@@ -63,7 +63,8 @@ def test_reading_writes_result_files_without_anybodys_paths(
     shown = json.loads(done.stdout)
     assert shown["files"] == [f"{stem}.json", f"{stem}.md"]
     written = (tmp_path / "results" / "reading.md").read_text("utf-8")
-    assert "pointsman evaluate reading --data DATA --out reading --json" in written
+    said = "pointsman evaluate reading --data DATA/squad.json --out DATA/results/reading --json"
+    assert said in written
     assert str(tmp_path) not in written + (tmp_path / "results" / "reading.json").read_text("utf-8")
     assert shown["tables"] == json.loads(Path(f"{stem}.json").read_text("utf-8"))["tables"]
 

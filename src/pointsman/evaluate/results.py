@@ -91,8 +91,8 @@ class Provenance:
     def collect(cls, command: Sequence[str], seed: int | None, started: float) -> Provenance:
         """Describe the run that ends now; `started` is `time.time()` at its beginning.
 
-        In `command`, the directory that `--data` names becomes DATA and every other absolute path
-        its last component, so that no one's home is published.
+        In `command`, the directory that `--data` names, or that of the file it names, becomes DATA and
+        every other absolute path its last component, so that no one's home is published.
         """
         now = time.time()
         if not _2001 < started <= now:
@@ -206,6 +206,10 @@ _PATH = re.compile(
 )
 
 
+# The last component of a path, where it is a file of data.
+_FILE = re.compile(r"[^/\\]+\.(?:jsonl?|tsv|csv)$")
+
+
 def _anonymous(command: Sequence[str]) -> tuple[str, ...]:
     words = [str(word) for word in command]
     data = re.escape(_data_directory(words))
@@ -216,10 +220,10 @@ def _anonymous(command: Sequence[str]) -> tuple[str, ...]:
 
 def _data_directory(words: Sequence[str]) -> str:
     for word, following in pairwise([*words, ""]):
-        if word == "--data":
-            return following.rstrip("/\\")
-        if word.startswith("--data="):
-            return word.removeprefix("--data=").rstrip("/\\")
+        if word == "--data" or word.startswith("--data="):
+            named = following if word == "--data" else word.removeprefix("--data=")
+            # Which file it was belongs to what was measured.
+            return _FILE.sub("", named).rstrip("/\\")
     return ""
 
 
