@@ -18,7 +18,7 @@ from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.reading import exact_match
 from pointsman.joint.asked import Asked, digest, ungraded
 from pointsman.joint.em import best, train_together, warm_up
-from pointsman.joint.estimate import estimate, explained
+from pointsman.joint.estimate import Estimate, estimate, explained
 from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.head import SpanHead
@@ -260,6 +260,17 @@ def test_selections_of_the_exact_posterior_hold_the_answer(
     assert found.entropy == pytest.approx(np.log(10), abs=0.1)
 
 
+def test_a_joined_text_of_next_to_no_weight_is_not_read_again() -> None:
+    drawn = torch.tensor([[[0, 1], [1, 0], [0, 1], [2, END]]])
+    found = Estimate(drawn, torch.log(torch.tensor([[0.4, 0.196, 0.4, 0.004]]).double()), 0.0)
+    joined = recipe(reader=ReaderSettings(joined=True))
+    (shown,) = found.shown(world(1, seed=3), joined)
+    assert len(shown.texts) == 2
+    assert shown.weights == pytest.approx((0.8, 0.196))  # drawn twice, once, and left out
+    (apart,) = found.shown(world(1, seed=3), recipe())  # there it costs nothing
+    assert apart.weights == pytest.approx((0.996, 0.004))
+
+
 def test_both_learn_where_the_reader_sees_passages_together(
     backbone: Backbone, tmp_path: Path
 ) -> None:
@@ -296,6 +307,9 @@ def test_both_learn_where_the_reader_sees_passages_together(
     assert all(text.startswith("yes no\n") for each in shown for text in each.texts)
     again = estimate(backbone, asked, start(backbone), both, tmp_path / "again")
     assert torch.equal(again.log_p, found.log_p)
+    for rows, log_p in zip(found.drawn.tolist(), found.log_p.tolist(), strict=True):
+        of_each = dict(zip(map(tuple, rows), log_p, strict=True))
+        assert [of_each[tuple(row)] for row in rows] == log_p  # one text, one reading
     with pytest.raises(ConfigError, match="take the policy pointer"):
         recipe("sets", reader=both.reader)
 

@@ -27,7 +27,7 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.data.files import replacing
 from pointsman.errors import InputError
 from pointsman.joint.asked import Asked, digest, lists
-from pointsman.joint.estimate import estimate
+from pointsman.joint.estimate import Estimate, estimate
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.joined import find
 from pointsman.read.marginal import MarginalTask
@@ -59,24 +59,28 @@ def train_together(
     folder: Path,
     measure: Measure,
     show: Show | None = None,
+    fast: Backbone | None = None,
 ) -> list[Iteration]:
     """All iterations in order, the start first.
 
     `folder` keeps every step: the same call goes on from the last whole one, and an interrupted
-    training step from its last checkpoint. Raises InputError where there is no question.
+    training step from its last checkpoint. `fast` estimates, an encoder of the same weights that need
+    not train. Raises InputError where there is no question.
     """
+    fast = fast or backbone
     if not asked:
         raise InputError("there is no question to train a selector and a reader on")
     # What an adapter that stays says of the pairs stays as well.
     read = None
     if recipe.frozen:
-        read = read_lists(backbone, start.selector.adapter, lists(asked), recipe.selector)
+        read = read_lists(fast, start.selector.adapter, lists(asked), recipe.selector)
     both = start
     history = [Iteration(both, _measured(both, folder / "start", measure))]
     for number in range(1, recipe.iterations + 1):
         here = folder / f"iteration-{number}"
         seeded = replace(recipe, seed=recipe.seed * 1_000 + number)
-        both = _step(backbone, asked, both, seeded, here, read, show or _silent)
+        found = estimate(fast, asked, both, seeded, here, read)
+        both = _step(backbone, asked, both, found, seeded, here, read, show or _silent)
         history.append(Iteration(both, _measured(both, here, measure)))
     return history
 
@@ -121,13 +125,13 @@ def _step(
     backbone: Backbone,
     asked: Sequence[Asked],
     before: Both,
+    found: Estimate,
     recipe: Recipe,
     folder: Path,
     read: Tensor | None,
     show: Show,
 ) -> Both:
-    """One iteration: estimate, then a step with each of the two."""
-    found = estimate(backbone, asked, before, recipe, folder, read)
+    """A step with each of the two on what was estimated."""
     selector, reader = before.selector, before.reader
     if recipe.trains != "reader":
         plan = replace(recipe.selector_plan, seed=recipe.seed)

@@ -33,6 +33,9 @@ from pointsman.types import Passage
 
 # So many questions are looked at together while selections are drawn.
 _TOGETHER = 64
+# Reading a joined text costs the same however little its selection weighs; one of less than this
+# teaches a reader nothing that can be seen.
+_NEGLIGIBLE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +99,12 @@ def _apart(asked: Asked, rows: Sequence[Sequence[int]], weights: Sequence[float]
 
 
 def _joined(asked: Asked, rows: Sequence[Sequence[int]], weights: Sequence[float]) -> Shown:
-    """Every selection as one text."""
+    """Every selection that counts as one text."""
     texts: dict[str, float] = {}
     for row, weight in zip(rows, weights, strict=True):
         text = Joined.of([asked.passages[i] for i in _chosen(row)]).text
         texts[text] = texts.get(text, 0.0) + weight
+    texts = {text: weight for text, weight in texts.items() if weight >= _NEGLIGIBLE}
     selections = tuple((i,) for i in range(len(texts)))
     return Shown(asked.question, tuple(texts), asked.answers, selections, tuple(texts.values()))
 
@@ -198,17 +202,21 @@ def _log_p(shares: Sequence[Shares], drawn: Tensor) -> Tensor:
 
 def _joined_log_p(reader: SpanReader, asked: Sequence[Asked], drawn: Tensor) -> Tensor:
     """The same of selections that are read as one text each."""
-    rows = [(each, row) for each, mine in zip(asked, drawn.tolist(), strict=True) for row in mine]
+    texts = [
+        [Joined.of([each.passages[i] for i in _chosen(row)]).text for row in rows]
+        for each, rows in zip(asked, drawn.tolist(), strict=True)
+    ]
+    # A selector that is sure draws the same selection again and again.
+    once = list(dict.fromkeys((q, text) for q, mine in enumerate(texts) for text in mine))
     shares = SpanLikelihood(reader, find).shares(
-        [each.question for each, _ in rows],
-        [
-            [Passage("", Joined.of([each.passages[i] for i in _chosen(row)]).text)]
-            for each, row in rows
-        ],
-        [each.answers for each, _ in rows],
+        [asked[q].question for q, _ in once],
+        [[Passage("", text)] for _, text in once],
+        [asked[q].answers for q, _ in once],
     )
-    found = [each.log_likelihood() for each in shares]
-    return torch.tensor(found, dtype=torch.float64).reshape(drawn.shape[:2])
+    found = {key: each.log_likelihood() for key, each in zip(once, shares, strict=True)}
+    return torch.tensor(
+        [[found[q, text] for text in mine] for q, mine in enumerate(texts)], dtype=torch.float64
+    ).reshape(drawn.shape[:2])
 
 
 def _chosen(row: Sequence[int]) -> list[int]:

@@ -234,6 +234,7 @@ class Lab:
                 self._run(name, seed, digest(self.bed.together), digest(self.bed.dev)),
                 measure,
                 lambda what, progress: self._training(f"seed {seed}, {name}, {what}", progress),
+                self.fast,
             )
 
         return self._once(("together", name, seed), make)
