@@ -107,6 +107,8 @@ def test_everybody_is_asked_once(tmp_path: Path) -> None:
     assert record.failures == (0, 1)
     assert record.texts[3][1] is None
     assert record.texts[0][0] in {"red 0", "blue"}
+    assert record.sure[0][0] == 0.5
+    assert record.sure[3][1] is None
     assert record.mean_cost()[1, 2] == pytest.approx(0.01 * (N - 1) / N)
     # The same again asks what failed, and that alone; a line that was cut off is asked again.
     text = path.read_text("utf-8")
@@ -117,6 +119,17 @@ def test_everybody_is_asked_once(tmp_path: Path) -> None:
     assert sorted(again[1].asked) == sorted([QUESTIONS[3], QUESTIONS[-1]])
     assert other.texts[5] == record.texts[5]
     assert other.texts[3][1] is not None
+    assert other.sure[5] == record.sure[5]
+    # What an earlier version kept has no confidence, and is not asked again.
+    lines = [
+        json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")
+    ]
+    for line in lines:
+        del line["confidence"]
+    path.write_text("\n".join(json.dumps(line) for line in lines), "utf-8")
+    old = agents()
+    assert collect(old, QUESTIONS, CONTEXTS, path, lambda *_: None).sure[5] == [None, None]
+    assert old[0].asked == []
     # Another passage is another question.
     changed = [[Passage("p", "nothing")], *CONTEXTS[1:]]
     third = agents()
@@ -209,6 +222,11 @@ def test_what_it_cannot_be_used_for(
         json.dumps({**description, "format_version": 9}), "utf-8"
     )
     with pytest.raises(SpecialistError, match="format 9 is newer"):
+        load_allocator(broken, backbone, ["small", "large"], UNITS)
+    (broken / "allocator.json").write_text(
+        json.dumps({**description, "format_version": 1}), "utf-8"
+    )
+    with pytest.raises(SpecialistError, match="how sure agents are; train it again"):
         load_allocator(broken, backbone, ["small", "large"], UNITS)
 
 

@@ -76,6 +76,36 @@ def test_what_nobody_was_asked_is_not_seen() -> None:
     np.testing.assert_array_equal(one, other)
 
 
+def test_how_sure_agents_are_of_themselves() -> None:
+    """Two agents of which nothing but their own word tells who is right: that word is listened to."""
+    rng = np.random.default_rng(0)
+    n = 2_000
+    first = rng.random(n) < 0.5
+    rows = [["red", "blue"] if one else ["blue", "red"] for one in rng.random(n) < 0.5]
+    right = np.stack([first, ~first], axis=1).astype(float)
+    # Who is right says 0.8, who is wrong 0.4; a third of the time it is the other way round.
+    told = np.where(rng.random((n, 1)) < 2 / 3, right, 1 - right)
+    chances = np.where(told > 0, 0.8, 0.4)
+    questions, contexts = ["?"] * n, [""] * n
+    deaf = said(questions, contexts, rows)
+    heard = said(questions, contexts, rows, chances.tolist())
+    assert not deaf.own.any()
+    assert heard.own[0].max() == pytest.approx(np.log(4), abs=1e-4)
+    asked = np.ones(2, dtype=bool)
+    found = []
+    for given in (deaf, heard):
+        choice, _ = best(Verifier.learn(given, right, asked)(given))
+        found.append(right[np.arange(n), choice].mean())
+    assert found[0] == pytest.approx(0.5, abs=0.05)
+    assert found[1] == pytest.approx(2 / 3, abs=0.05)
+    # Nobody is surer than can be, and who says nothing of it is in the middle.
+    none = said(["?"], [""], [["red", "blue", None]], [[1.0, None, 0.9]])
+    assert np.isfinite(none.own).all()
+    assert none.own[0, 1:].tolist() == [0.0, 0.0]
+    with pytest.raises(InputError, match="every answer needs a chance"):
+        said(["?"], [""], [["red", "blue"]], [[0.5]])
+
+
 def test_kinds_of_questions() -> None:
     kinds = [
         question_kind(q) for q in ("How many are there?", "How so?", "Somewho", "In what year?")
@@ -226,7 +256,9 @@ def test_an_answer_does_not_depend_on_what_was_not_asked(cascade: Cascade) -> No
     same[:, 3, :], same[:, :, 3], overlap[:, 3, :], overlap[:, :, 3] = False, False, 0, 0
     same[:, 3, 3] = True
     shape[:, 3] = other.shape[:, 3]
-    changed = cascade.ask(Said(given, same, overlap, shape, TEST[0].asked), TEST[2], UNITS, 0.3)
+    changed = cascade.ask(
+        Said(given, same, overlap, shape, TEST[0].asked, TEST[0].own), TEST[2], UNITS, 0.3
+    )
     np.testing.assert_array_equal(changed.seen[without], asked.seen[without])
     np.testing.assert_array_equal(changed.choice[without], asked.choice[without])
 

@@ -23,7 +23,7 @@ from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 from pointsman.types import Allocation, Answer, FloatArray, Passage
 
 DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Seen = Sequence[Mapping[int, Answer]]
 
@@ -115,7 +115,8 @@ class CascadeAllocator:
         worth = np.zeros((count, agents), dtype=np.float32)
         if not count:
             return Allocation(self._agents, choice, worth, chances)
-        found = said(questions, [shown(row) for row in contexts], texts)
+        sure = [[_sure(row.get(j)) for j in range(agents)] for row in answers]
+        found = said(questions, [shown(row) for row in contexts], texts, sure)
         known = self._directions(before(self._backbone, questions, contexts))
         at = np.array([self._station(row) for row in asked])
         for k in np.unique(at):
@@ -215,6 +216,11 @@ def load_allocator(
         raise SpecialistError(
             f"{folder}: format {version} is newer than this Pointsman knows ({FORMAT_VERSION}); upgrade it"
         )
+    if version < FORMAT_VERSION:
+        raise SpecialistError(
+            f"{folder}: format {version} knows nothing of how sure agents are; train it again "
+            "(what they answered is kept, and nobody is asked twice)"
+        )
     if base["sha256"] != backbone.identity.sha256:
         raise BackboneMismatchError(
             f"{folder.name} was trained on the base {base['name']}, this one is {backbone.identity.name}"
@@ -248,6 +254,11 @@ def check_allocator_replaceable(folder: Path) -> None:
 
 _LOGISTIC = ("mean", "spread", "weights", "bias")
 _LOGIT = ("mean", "spread", "weights")
+
+
+def _sure(answer: Answer | None) -> float | None:
+    """How likely an agent itself finds its answer."""
+    return None if answer is None or not answer.text else answer.confidence
 
 
 def _text(answer: Answer | None) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.defer.logistic import log_odds
 from pointsman.errors import InputError
 from pointsman.evaluate.reading import normalize_answer
 
@@ -32,6 +33,8 @@ _KINDS = (
 )
 _WORD = re.compile(r"\w+")
 _NEAR = 10
+# No agent is surer than this that its answer is right, or wrong.
+_NEVER = 0.002
 _STOP = frozenset(
     [
         "a",
@@ -85,7 +88,8 @@ class Said:
     `same` [n, A, A] is whether two agents gave one answer, as SQuAD normalises it, and `overlap`
     [n, A, A] the F1 of their words; both are 0 beside an agent that gave nothing. `given` [n, A] is
     whether an agent answered at all. `shape` [n, A, s] describes an answer by itself and in its
-    passage, `asked` [n, q] the question.
+    passage, `asked` [n, q] the question. `own` [n, A] is how sure each agent says that it is itself, in
+    log-odds, 0 where it says nothing of the kind.
     """
 
     given: Mask
@@ -93,6 +97,7 @@ class Said:
     overlap: Floats
     shape: Floats
     asked: Floats
+    own: Floats
 
     def __len__(self) -> int:
         return len(self.given)
@@ -110,14 +115,19 @@ class Said:
             self.overlap[rows],
             self.shape[rows],
             self.asked[rows],
+            self.own[rows],
         )
 
 
 def said(
-    questions: Sequence[str], contexts: Sequence[str], answers: Sequence[Sequence[str | None]]
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    answers: Sequence[Sequence[str | None]],
+    sure: Sequence[Sequence[float | None]] | None = None,
 ) -> Said:
     """Of questions [n] with their contexts [n] ("" for none) and each agent's answer [n][A], None for none.
 
+    `sure` [n][A] is how likely an agent itself says that its answer is right, None where it does not.
     Raises InputError where the lengths differ or there is no question.
     """
     if not len(questions) == len(contexts) == len(answers) or not questions:
@@ -129,15 +139,21 @@ def said(
         raise InputError("every question needs one answer an agent, None where it gave none")
     rows = [_one(*each) for each in zip(questions, contexts, answers, strict=True)]
     given, same, overlap, shape, asked = (np.stack(column) for column in zip(*rows, strict=True))
-    return Said(given, same, overlap, shape, asked)
+    own = np.zeros(given.shape)
+    if sure is not None:
+        if len(sure) != len(answers) or any(len(row) != agents for row in sure):
+            raise InputError("every answer needs a chance, None where its agent gave none")
+        chances = np.array([[0.5 if p is None else p for p in row] for row in sure])
+        own = log_odds(chances.clip(_NEVER, 1 - _NEVER)) * given
+    return Said(given, same, overlap, shape, asked, own.astype(np.float32))
 
 
 def features(said: Said, seen: Mask) -> Floats:
     """What a verifier looks at [n, A, f]: each agent's answer where the agents `seen` [n, A] were asked.
 
-    Who of them gives the same answer, how much their words overlap, how many agree, and the answer's
-    shape: what tells the answers of one question from one another. Rows of agents that were not seen
-    mean nothing.
+    Who of them gives the same answer and how sure of it they say they are, how much their words overlap,
+    how many agree, and the answer's shape: what tells the answers of one question from one another. Rows
+    of agents that were not seen mean nothing.
     """
     seen = seen & said.given
     votes = said.same & seen[:, None, :]
@@ -149,7 +165,7 @@ def features(said: Said, seen: Mask) -> Floats:
         count / np.maximum(total, 1),
         soft.sum(-1, keepdims=True) / np.maximum(total, 1),
     ]
-    parts = [votes, soft, *numbers, said.shape]
+    parts = [votes, votes * said.own[:, None, :], soft, *numbers, said.shape]
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=-1)
 
 

@@ -89,7 +89,7 @@ def make_allocator(
         )
     check_allocator_replaceable(folder)
     record = collect(agents, questions, contexts, kept, show)
-    given = said(questions, texts, record.texts)
+    given = said(questions, texts, record.texts, record.sure)
     right = np.array(
         [
             [float(text is not None and exact_match(text, golden)) for text in row]

@@ -24,11 +24,12 @@ _TOGETHER = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """Of n questions each agent's answer `texts` [n][A], None where it gave none, its cost, and how many
-    times each agent failed.
+    """Of n questions each agent's answer `texts` [n][A], None where it gave none, how likely it said that
+    is right, its cost, and how many times each agent failed.
     """
 
     texts: list[list[str | None]]
+    sure: list[list[float | None]]
     costs: list[list[Cost]]
     failures: tuple[int, ...]
 
@@ -58,6 +59,7 @@ def collect(
     """
     known = _read(path)
     texts: list[list[str | None]] = [[None] * len(agents) for _ in questions]
+    sure: list[list[float | None]] = [[None] * len(agents) for _ in questions]
     costs = [[Cost()] * len(agents) for _ in questions]
     failures = [0] * len(agents)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,26 +79,31 @@ def collect(
                     costs[i][j] = answer.cost
                     continue
                 cost = answer.cost
-                known[keys[i]] = (answer.text or None, cost)
+                known[keys[i]] = (answer.text or None, answer.confidence, cost)
                 spent = [cost.gflops, cost.seconds, cost.usd]
-                lines.append({"key": keys[i], "text": answer.text, "cost": spent})
+                line = {"key": keys[i], "text": answer.text, "cost": spent}
+                lines.append(line | {"confidence": answer.confidence})
             _append(path, lines)
         for i, key in enumerate(keys):
             if key in known:
-                texts[i][j], costs[i][j] = known[key]
-    return Record(texts, costs, tuple(failures))
+                texts[i][j], sure[i][j], costs[i][j] = known[key]
+    return Record(texts, sure, costs, tuple(failures))
 
 
-def _read(path: Path) -> dict[str, tuple[str | None, Cost]]:
-    """What is kept; a last line that was cut off by an interruption is asked again."""
-    found: dict[str, tuple[str | None, Cost]] = {}
+def _read(path: Path) -> dict[str, tuple[str | None, float | None, Cost]]:
+    """What is kept; a last line that was cut off by an interruption is asked again.
+
+    Lines of earlier versions have no confidence; nobody is paid for their answers again.
+    """
+    found: dict[str, tuple[str | None, float | None, Cost]] = {}
     if not path.is_file():
         return found
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             each = json.loads(line)
-            found[each["key"]] = (each["text"] or None, Cost(*each["cost"]))
-        except (ValueError, KeyError, TypeError):
+            cost = Cost(*each["cost"])
+            found[each["key"]] = (each["text"] or None, each.get("confidence"), cost)
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
 

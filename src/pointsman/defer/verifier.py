@@ -117,7 +117,8 @@ class Verifier:
 
 
 def state(said: Said, asked: Mask, chances: Floats) -> Floats:
-    """What is known once the agents `asked` [A] were [n, f]: how sure which answer is, who agrees with it.
+    """What is known once the agents `asked` [A] were [n, f]: how sure which answer is, who agrees with it,
+    and how sure they say they are.
 
     `chances` [n, A] are of answers, or their shares.
     """
@@ -126,6 +127,7 @@ def state(said: Said, asked: Mask, chances: Floats) -> Floats:
     held = np.asarray(chances.any(axis=1))
     parts = [
         said.same[rows, choice] & asked,
+        said.same[rows, choice] * said.own * asked,
         said.overlap[rows, choice] * asked,
         sureness(said, asked, chances),
         np.where(held[:, None], said.shape[rows, choice], 0),
