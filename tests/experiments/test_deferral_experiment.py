@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from svg import words
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import new_adapter
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.squad import write_squad
+from pointsman.defer.candidates import said
 from pointsman.errors import InputError
-from pointsman.experiments.deferral.bed import judged, squad
+from pointsman.experiments.deferral.bed import Bed, judged, squad
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
-from pointsman.experiments.deferral.rows import BEST, ORACLE, OURS, Fold, all_folds, rows
+from pointsman.experiments.deferral.rows import BEST, LABEL, ORACLE, OURS, Fold, all_folds, rows
 from pointsman.experiments.deferral.run import frontier_area, run
+from pointsman.experiments.deferral.specialists import (
+    DOMAINS,
+    POLICIES,
+    SHIPPED,
+    UNION,
+    Made,
+    Sizes,
+    parts,
+    specialists,
+)
 from pointsman.experiments.report import silent
+from pointsman.read.head import SpanHead
+from pointsman.read.reader import ReaderSettings
+from pointsman.read.task import Part
 from pointsman.types import ReadingExample
 from tiny import write_tiny
 
@@ -28,7 +46,8 @@ SOME = [BEST, "logistic", "surrogate, u = 1, printed", "MILD", OURS, "the same, 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return Backbone.load(write_tiny(tmp_path_factory.mktemp("tiny")), device="cpu", dtype="fp32")
+    folder = write_tiny(tmp_path_factory.mktemp("tiny"))
+    return Backbone.load(folder, device="cpu", dtype="fp32", attention="eager")
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +74,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recorded.mkdir(parents=True)
     order = sorted(SQUAD, key=lambda file: SQUAD[file][1])
     for rank, file in enumerate(order):
-        said = {
+        answers = {
             each.id: each.answers[0] if rng.random() < 0.5 + 0.045 * rank else "blue"
             for each in examples
         }
-        said.pop("0-0")  # an answer that is missing
-        (recorded / f"{file}.json").write_text(json.dumps(said), "utf-8")
+        answers.pop("0-0")  # an answer that is missing
+        (recorded / f"{file}.json").write_text(json.dumps(answers), "utf-8")
     asked = []
     for i in range(60):
         entry: dict[str, object] = {"question": f"what is {i}", "golden_answer": "red"}
@@ -69,7 +88,124 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             entry |= {f"answer_{name}": "it is red" if good else "blue", f"judge_{name}": good}
         asked.append(entry)
     (folder / "agents" / "evouna-nq-test.json").write_text(json.dumps(asked), "utf-8")
+    for names in DOMAINS.values():
+        for name in names:
+            for part in ("dev", "test") if name == POLICIES else ("train", "dev", "test"):
+                write_squad(folder / "squad" / f"{name}-{part}.json", questions(name, part))
     return folder
+
+
+def questions(name: str, part: str) -> list[ReadingExample]:
+    """Twelve of a set's part, about six articles."""
+    return [
+        ReadingExample(
+            f"{name}-{part}-{i}",
+            f"what is {part} {i} of {name}",
+            f"here comes {part} {i} of {name}",
+            (f"{part} {i}",),
+            (11,),
+            f"{name} {part} {i // 2}",
+            f"{name} {part} {i // 2}",
+        )
+        for i in range(12)
+    ]
+
+
+SIZES = Sizes(
+    trained=8,
+    record=9,
+    test=10,
+    long=6,
+    depths=(1, None),
+    union_depths=(1, None),
+    reader=ReaderSettings(max_length=64, overlap=8),
+)
+
+
+def fresh_reader(backbone: Backbone) -> Part:
+    generator = torch.Generator().manual_seed(0)
+    adapter = new_adapter(backbone.model, 2, 4.0, generator)
+    return Part(adapter, SpanHead.fresh(backbone.shape.width, generator))
+
+
+def test_readers_of_our_own(data: Path, backbone: Backbone, tmp_path: Path) -> None:
+    started = fresh_reader(backbone)
+    record, test = specialists(data, backbone, started, tmp_path, silent, sizes=SIZES)
+    assert len(record) == 3 * 9 + 6 + 4  # of six companies' policies two are not taught
+    assert len(test) == 4 * 10 + 6
+    assert set(record.agents) == {
+        *(Made(domain, depth).name for domain in (*DOMAINS, UNION) for depth in (1, None)),
+        SHIPPED,
+    }
+    assert list(test.units) == sorted(test.units)
+    shallow = test.agents.index("policies, 1 layers")
+    assert test.units[shallow] == pytest.approx(test.units.max() / 2, rel=0.1)
+    assert np.unique(test.sets).tolist() == [0, 1, 2, 3, 4]
+    assert test.said.own.any()
+    assert not set(record.clusters) - set(range(record.clusters.max() + 1))
+    # The same again trains and asks nobody.
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
+    again, _ = specialists(data, backbone, started, tmp_path, silent, sizes=SIZES)
+    np.testing.assert_array_equal(again.em, record.em)
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
+
+
+def test_no_question_stands_on_two_sides(data: Path, tmp_path: Path) -> None:
+    found = parts(data, SIZES)
+    for name, each in found.items():
+        sides = [{(e.question, e.context) for e in p} for p in (each.train, each.record, each.test)]
+        assert len(set.union(*sides)) == sum(map(len, sides)), name
+    policies = found[POLICIES]
+    assert not {e.cluster for e in policies.train} & {e.cluster for e in policies.record}
+    shutil.copytree(data, tmp_path / "bed")
+    file = tmp_path / "bed" / "squad" / "covidqa-train.json"
+    write_squad(file, questions("covidqa", "test"))
+    with pytest.raises(InputError, match="covidqa, train holds 12 questions of a test part"):
+        parts(tmp_path / "bed", SIZES)
+
+
+def made_bed(own: np.ndarray, em: np.ndarray, sets: np.ndarray) -> Bed:
+    n, agents = em.shape
+    given = said(["?"] * n, [""] * n, [[f"{j}" for j in range(agents)]] * n)
+    return Bed(
+        "made",
+        tuple("abc"[:agents]),
+        np.array([0.1, 1.0][:agents]),
+        "units",
+        replace(given, own=own.astype(np.float32)),
+        em,
+        em,
+        np.arange(n),
+        np.zeros(n, dtype=np.int64),
+        np.zeros((n, 2), dtype=np.float32),
+        0,
+        sets,
+    )
+
+
+def test_the_controls_of_confidence_and_of_the_data_set_by_hand() -> None:
+    """The cheap one is right where it is sure; the dear one always is."""
+    own = np.array([[2.0, 0.0], [1.0, 0.5], [-1.0, 0.0], [-2.0, 0.0]])
+    em = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+    sets = np.array([0, 0, 1, 1])
+    bed = made_bed(own, em, sets)
+    fold = Fold.whole(bed, bed, 0)
+    every = {row.name: row for row in rows(bed)}
+    found = every["confidence threshold"].decide(fold, 0.2)
+    assert found.given.tolist() == [0, 0, 1, 1]
+    assert found.asked.tolist() == [[True, False]] * 2 + [[True, True]] * 2
+    # So dear that asking the other is never worth it.
+    dear = every["confidence threshold"].decide(fold, 2.0)
+    assert dear.given.tolist() == [0] * 4
+    assert not dear.asked[:, 1].any()
+    surest = every["the surest of all"].decide(fold, 0.0)
+    assert surest.given.tolist() == [0, 0, 1, 1]
+    assert surest.asked.all()
+    label = every[LABEL].decide(fold, 0.2)
+    assert label.given.tolist() == [0, 0, 1, 1]
+    # Without confidences, and of one data set, there is nothing of the kind.
+    plain = {row.name for row in rows(made_bed(0 * own, em, 0 * sets))}
+    assert not plain & {"confidence threshold", "the surest of all", LABEL}
 
 
 def test_the_beds(data: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -94,9 +230,9 @@ def test_no_row_but_the_bound_knows_the_test(
 ) -> None:
     """With the tests' truth turned over every row does what it did."""
     bed = squad(data, backbone, ArrayCache(tmp_path), silent)
-    fold, other = Fold(bed, 0, 0), Fold(bed, 0, 0)
+    fold, other = Fold.of(bed, 0, 0), Fold.of(bed, 0, 0)
     object.__setattr__(other.test, "em", 1 - other.test.em)
-    for row in rows(bed.agents):
+    for row in rows(bed):
         if "u = " in row.name and row.name != "surrogate, u = 1, printed":
             continue
         one, two = row.decide(fold, 0.1), row.decide(other, 0.1)
@@ -109,6 +245,8 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
         data,
         backbone,
         tmp_path / "run",
+        reader=fresh_reader(backbone),
+        sizes=SIZES,
         prices=(0.0, 0.2),
         only=SOME,
         draw=tmp_path / "out",
@@ -122,7 +260,7 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
         f"{first}: mistaken prices",
         f"{first}: promises",
     ]
-    assert len(titles) == 10
+    assert len(titles) == 15
     table = found.tables[0]
     assert [row[0] for row in table.rows] == SOME
     em = {row[0]: float(row[2]) for row in table.rows}  # type: ignore[arg-type]
@@ -131,7 +269,7 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     # Shuffled it asks as often, and so costs as much.
     costs = {row[0]: float(row[4]) for row in table.rows}  # type: ignore[arg-type]
     assert costs["the same, shuffled"] == pytest.approx(costs[OURS])
-    for name in ("squad", "squad-asked", "judged", "judged-asked"):
+    for name in ("squad", "squad-asked", "judged", "judged-asked", "specialists"):
         assert any(
             "question" in text or "exact match" in text
             for text in words(tmp_path / f"out-{name}.svg")

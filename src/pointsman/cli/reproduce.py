@@ -47,6 +47,9 @@ DEFERRAL_EXAMPLES = """
 Examples:
   pointsman reproduce deferral --data test-bed --out results/deferral/ours
   pointsman reproduce deferral --data test-bed --row "look before you ask"
+
+Readers and what they say are kept in a folder of the cache directory (--run):
+the same command goes on where it was stopped.
 """
 
 app = typer.Typer(
@@ -265,6 +268,12 @@ def deferral(
         list[str] | None,
         typer.Option(metavar="NAME", help="This row only; may be repeated.", show_default=False),
     ] = None,
+    readers: Annotated[
+        bool,
+        typer.Option(
+            "--readers/--no-readers", help="With readers of our own, which are trained first."
+        ),
+    ] = True,
     limit: Limit = None,
     seed: Seed = 0,
     backbone: BackboneName = None,
@@ -275,16 +284,28 @@ def deferral(
     """Learning to Defer: which agent should answer, at what price.
 
     Ten published readers on SQuAD and five systems judged by people, by their
-    recorded answers; the paper's surrogates, recent ones, controls, and ours.
+    recorded answers, and readers of our own of several depths and domains; the
+    paper's surrogates, recent ones, controls, and ours.
     """
 
     def measure(show: Show) -> Report:
+        from pointsman.backbone.encoder import Backbone
         from pointsman.experiments.deferral.run import run as run_deferral
+        from pointsman.read.recipe import read_trained
 
         base = encoder_to_train(backbone)
         folder = run or cache_directory() / "deferral"
         return run_deferral(
-            data, base, folder, seed=seed, limit=limit, only=row or None, draw=out, show=show
+            data,
+            base,
+            folder,
+            reader=read_trained(base, reader_folder("default")) if readers else None,
+            fast=Backbone.load(backbone),
+            seed=seed,
+            limit=limit,
+            only=row or None,
+            draw=out,
+            show=show,
         )
 
     run_experiment(context, data, measure, seed, out, json, every=LOG_EVERY)

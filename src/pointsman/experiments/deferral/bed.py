@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,8 @@ FOLDS = 5
 class Bed:
     """n questions, A agents from the cheapest on: whether each answer is right `em` [n, A], its `f1`
     [n, A], what each agent takes, `units` [A], and what is known before anyone is asked, `features`
-    [n, d]. `clusters` [n] are not resampled apart, and no fold [n] shares one with another.
+    [n, d]. `clusters` [n] are not resampled apart, and no fold [n] shares one with another. `sets` [n]
+    is the data set that each is from.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Bed:
     folds: npt.NDArray[np.int64]
     features: npt.NDArray[np.float32]
     missing: int
+    sets: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.em)
@@ -60,6 +62,7 @@ class Bed:
             self.folds[rows],
             self.features[rows],
             self.missing,
+            self.sets[rows],
         )
 
 
@@ -78,19 +81,7 @@ def squad(
         check_files(data, [recorded])
         columns.append(read_predictions(recorded))
     answers = [[column.get(example.id) for column in columns] for example in examples]
-    right = [[example.answers for _ in names] for example in examples]
-    em, graded = (
-        np.array(
-            [
-                [
-                    0.0 if text is None else score(text, golden)
-                    for text, golden in zip(*row, strict=True)
-                ]
-                for row in zip(answers, right, strict=True)
-            ]
-        )
-        for score in (exact_match, f1)
-    )
+    right = [example.answers for example in examples]
     clusters = numbered(example.cluster for example in examples)
     questions = [example.question for example in examples]
     contexts = [example.context for example in examples]
@@ -100,12 +91,13 @@ def squad(
         np.array(units),
         "million parameters",
         said(questions, contexts, answers),
-        em,
-        graded,
+        scored(answers, right, exact_match),
+        scored(answers, right, f1),
         clusters,
         clusters % FOLDS,
         before(backbone, questions, contexts, cache, show),
         sum(text is None for row in answers for text in row),
+        np.zeros(len(answers), dtype=np.int64),
     )
 
 
@@ -133,6 +125,22 @@ def judged(
         np.random.default_rng(0).permutation(len(found)) % FOLDS,
         before(backbone, questions, nothing, cache, show),
         sum(text is None for row in answers for text in row),
+        np.zeros(len(answers), dtype=np.int64),
+    )
+
+
+def scored(
+    answers: Sequence[Sequence[str | None]],
+    right: Sequence[Sequence[str]],
+    score: Callable[[str, Sequence[str]], float],
+) -> Floats:
+    """What each agent's answer [n][A] is worth against the right ones [n][...]; 0 where it gave none."""
+    return np.array(
+        [
+            [0.0 if text is None else score(text, golden) for text in row]
+            for row, golden in zip(answers, right, strict=True)
+        ],
+        dtype=np.float64,
     )
 
 

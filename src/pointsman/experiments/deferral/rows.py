@@ -44,14 +44,28 @@ class Given:
 
 
 class Fold:
-    """What is learned from all folds but one, for the questions of that one."""
+    """What is learned from some questions, `train`, for others, `test`, which stand at `rows` of the bed."""
 
-    def __init__(self, bed: Bed, number: int, seed: int) -> None:
-        self.rows = np.flatnonzero(bed.folds == number)
-        self.test = bed.take(self.rows)
-        self.train = bed.take(np.flatnonzero(bed.folds != number))
+    def __init__(
+        self, train: Bed, test: Bed, rows: npt.NDArray[np.int64], number: int, seed: int
+    ) -> None:
+        self.train = train
+        self.test = test
+        self.rows = rows
         self.number = number
         self.seed = seed
+
+    @classmethod
+    def of(cls, bed: Bed, number: int, seed: int) -> Fold:
+        """All folds but one, for that one."""
+        rows = np.flatnonzero(bed.folds == number)
+        train = bed.take(np.flatnonzero(bed.folds != number))
+        return cls(train, bed.take(rows), rows, number, seed)
+
+    @classmethod
+    def whole(cls, train: Bed, test: Bed, seed: int) -> Fold:
+        """Everything that was set aside for learning, for all of a test."""
+        return cls(train, test, np.arange(len(test)), 0, seed)
 
     @property
     def agents(self) -> int:
@@ -127,8 +141,11 @@ class Row:
     decide: Decide
 
 
-def rows(agents: Sequence[str]) -> list[Row]:
-    """All rows of a bed with these agents."""
+def rows(bed: Bed) -> list[Row]:
+    """All rows of a bed: those of confidence where agents say how sure they are, those of the data set
+    where there is more than one.
+    """
+    agents = bed.agents
     made = [
         Row(name, "agent", partial(lambda fold, price, j: _always(fold, j), j=j))
         for j, name in enumerate(agents)
@@ -140,6 +157,16 @@ def rows(agents: Sequence[str]) -> list[Row]:
         Row("nearest questions", "control", lambda f, price: _by_errors(f, f.neighbours, price)),
         Row("logistic", "control", lambda f, price: _by_errors(f, f.expected, price)),
     ]
+    if bed.said.own.any():
+        made += [
+            Row("the surest of all", "control", lambda fold, price: _surest(fold)),
+            Row("confidence threshold", "control", _by_confidence),
+        ]
+    if len(np.unique(bed.sets)) > 1:
+        made += [
+            Row(LABEL, "control", lambda fold, price: _by_set(fold, fold.train, price)),
+            Row(f"{LABEL}, oracle", "bound", lambda fold, price: _by_set(fold, fold.test, price)),
+        ]
     for kind in ("printed", "shifted"):
         for u in US:
             loss = partial(deferral, u=u, kind=kind)
@@ -159,10 +186,12 @@ def rows(agents: Sequence[str]) -> list[Row]:
 BEST = "best single at that price"
 OURS = "look before you ask"
 ORACLE = "oracle"
+LABEL = "best reader of the data set"
+BOUNDS = (ORACLE, f"{LABEL}, oracle")
 
 
-def five_fold(bed: Bed, row: Row, price: float, folds: Sequence[Fold]) -> Given:
-    """What a row does with every question, each by what was learned from the other folds."""
+def decided(bed: Bed, row: Row, price: float, folds: Sequence[Fold]) -> Given:
+    """What a row does with every question, each by what its fold learned from others."""
     given = np.zeros(len(bed), dtype=np.int64)
     asked = np.zeros(bed.em.shape, dtype=bool)
     chance = np.full(len(bed), np.nan)
@@ -176,7 +205,7 @@ def five_fold(bed: Bed, row: Row, price: float, folds: Sequence[Fold]) -> Given:
 
 def all_folds(bed: Bed, seed: int = 0) -> list[Fold]:
     """One for each part of the questions."""
-    return [Fold(bed, number, seed) for number in range(FOLDS)]
+    return [Fold.of(bed, number, seed) for number in range(FOLDS)]
 
 
 def _always(fold: Fold, agent: int) -> Given:
@@ -202,6 +231,49 @@ def _majority(fold: Fold) -> Given:
 
 def _by_errors(fold: Fold, errors: Floats, price: float) -> Given:
     return Given.one(cheapest(fold.pricing(price).costs(errors)), fold.agents)
+
+
+def _surest(fold: Fold) -> Given:
+    """Everyone is asked, and whoever is surest by their own word answers."""
+    sure = np.where(fold.test.said.given, fold.test.said.own, -np.inf)
+    asked = np.ones(fold.test.em.shape, dtype=bool)
+    return Given(sure.argmax(axis=1).astype(np.int64), asked)
+
+
+def _by_confidence(fold: Fold, price: float) -> Given:
+    """One is asked, and another where the first is not sure enough: the best two, and the best threshold
+    on the first's own word, in training.
+    """
+    said, em = fold.train.said, fold.train.em
+    paid = price * fold.units
+    best_worth, chosen = -np.inf, (0, 0, -np.inf)
+    for i in range(fold.agents):
+        order = np.argsort(-said.own[:, i], kind="stable")
+        for j in range(fold.agents):
+            # The k surest keep the first one's answer, all others have the second's and pay for both.
+            kept = np.append(0, np.cumsum(em[order, i]))
+            rest = em[:, j].sum() - np.append(0, np.cumsum(em[order, j]))
+            left = len(em) - np.arange(len(em) + 1)
+            worth = kept + rest - paid[i] * len(em) - paid[j] * left
+            k = int(worth.argmax())
+            if worth[k] > best_worth:
+                least = np.inf if k == 0 else float(said.own[order[k - 1], i])
+                best_worth, chosen = float(worth[k]), (i, j, least)
+    i, j, least = chosen
+    on = fold.test.said.own[:, i] < least
+    asked = np.zeros(fold.test.em.shape, dtype=bool)
+    asked[:, i] = True
+    asked[on, j] = True
+    return Given(np.where(on, j, i).astype(np.int64), asked)
+
+
+def _by_set(fold: Fold, known: Bed, price: float) -> Given:
+    """Whoever is best on a question's data set, which nobody is told of elsewhere."""
+    costs = fold.pricing(price).costs(1 - known.em)
+    choice = np.zeros(len(fold.test), dtype=np.int64)
+    for label in np.unique(fold.test.sets):
+        choice[fold.test.sets == label] = costs[known.sets == label].mean(axis=0).argmin()
+    return Given.one(choice, fold.agents)
 
 
 def _learned(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor] | None) -> Given:

@@ -25,10 +25,12 @@ from pointsman.experiments.deferral.rows import (
     Given,
     Row,
     all_folds,
-    five_fold,
+    decided,
     rows,
 )
+from pointsman.experiments.deferral.specialists import Sizes, specialists
 from pointsman.experiments.report import Report, Show, named, silent
+from pointsman.read.task import Part
 
 PRICES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Correct answers given up for one unit of cost, the dearest agent costing one."""
@@ -46,6 +48,9 @@ def run(
     backbone: Backbone,
     folder: Path,
     *,
+    reader: Part | None = None,
+    fast: Backbone | None = None,
+    sizes: Sizes | None = None,
     prices: Sequence[float] = PRICES,
     seed: int = 0,
     limit: int | None = None,
@@ -53,18 +58,26 @@ def run(
     draw: Path | None = None,
     show: Show | None = None,
 ) -> Report:
-    """Both beds of recorded agents, five-fold. `folder` keeps what encoding gave.
+    """Both beds of recorded agents, five-fold, and readers of our own that begin as `reader`, if there is one.
 
-    `limit` bounds each bed's questions, `only` names the rows. Raises InputError for a name that no row
+    `folder` keeps what encoding and training gave. `fast` answers, an encoder of the same weights that
+    need not train. `limit` bounds the questions of each bed with recorded answers, `only` names the rows. Raises InputError for a name that no row
     has, and where the test bed is not there.
     """
     show = show or silent
     cache = ArrayCache(folder)
     tables: list[Table] = []
     details: dict[str, object] = {"prices": list(prices), "rejector": asdict(REJECTOR)}
+    beds: dict[str, tuple[Bed, list[Fold]]] = {}
     for load in (squad, judged):
         bed = load(data, backbone, cache, show, limit)
-        folds = all_folds(bed, seed)
+        beds[load.__name__] = (bed, all_folds(bed, seed))
+    if reader is not None:
+        record, test = specialists(
+            data, backbone, reader, folder, show, fast=fast, sizes=sizes, seed=seed
+        )
+        beds["specialists"] = (test, [Fold.whole(record, test, seed)])
+    for short, (bed, folds) in beds.items():
         found, chosen = measure(bed, folds, prices, only, show)
         tables += report(bed, folds, found, chosen, prices)
         details[bed.name] = {
@@ -73,7 +86,6 @@ def run(
             "units": dict(zip(bed.agents, bed.units.tolist(), strict=True)),
         }
         if draw is not None:
-            short = load.__name__
             draw_frontier(bed, found, chosen, prices, draw.with_name(f"{draw.name}-{short}.svg"))
             if any(row.name == OURS for row in chosen):
                 shares = draw.with_name(f"{draw.name}-{short}-asked.svg")
@@ -89,12 +101,12 @@ def measure(
     show: Show,
 ) -> tuple[dict[tuple[str, float], Given], list[Row]]:
     """What every row did with every question at every price, by row's name and price."""
-    chosen = named(rows(bed.agents), only)
+    chosen = named(rows(bed), only)
     found = {}
     for i, row in enumerate(chosen):
         for price in prices:
             show(f"{bed.name}: {row.name}, price {price:g}", i, len(chosen))
-            found[row.name, price] = five_fold(bed, row, price, folds)
+            found[row.name, price] = decided(bed, row, price, folds)
     return found, chosen
 
 
@@ -159,8 +171,9 @@ def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -
                 bootstrap_interval(utility(bed, mine, price) - utility(bed, base, price), clusters),
             ]
         cells.append(line)
+    learned = ", five-fold" if len(np.unique(bed.folds)) > 1 else ""
     note = (
-        f"{len(bed):,} questions, five-fold; intervals over {len(set(clusters)):,} clusters. Cost: of all "
+        f"{len(bed):,} questions{learned}; intervals over {len(set(clusters)):,} clusters. Cost: of all "
         f"that were asked, {dearest} alone 100. Utility: EM less the price times the cost."
     )
     return Table(f"{bed.name}: price {price:g}", columns, cells, [note])
