@@ -19,9 +19,25 @@ from pointsman.data.arrays import ArrayCache
 from pointsman.data.squad import write_squad
 from pointsman.defer.candidates import said
 from pointsman.errors import InputError
+from pointsman.experiments.deferral.ablations import (
+    MUDDLED,
+    elsewhere,
+    muddled,
+    rejectors,
+    went_on,
+)
 from pointsman.experiments.deferral.bed import Bed, judged, squad
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
-from pointsman.experiments.deferral.rows import BEST, LABEL, ORACLE, OURS, Fold, all_folds, rows
+from pointsman.experiments.deferral.rows import (
+    BEST,
+    LABEL,
+    ORACLE,
+    OURS,
+    Fold,
+    Learned,
+    all_folds,
+    rows,
+)
 from pointsman.experiments.deferral.run import frontier_area, run
 from pointsman.experiments.deferral.specialists import (
     DOMAINS,
@@ -30,9 +46,11 @@ from pointsman.experiments.deferral.specialists import (
     UNION,
     Made,
     Sizes,
+    Specialists,
     parts,
-    specialists,
 )
+from pointsman.experiments.deferral.tampered import PLAIN, tampered
+from pointsman.experiments.deferral.troubles import distracted, misspelt, without_answer
 from pointsman.experiments.report import silent
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings
@@ -112,10 +130,11 @@ def questions(name: str, part: str) -> list[ReadingExample]:
 
 
 SIZES = Sizes(
-    trained=8,
+    half=4,
     record=9,
     test=10,
     long=6,
+    troubled=4,
     depths=(1, None),
     union_depths=(1, None),
     reader=ReaderSettings(max_length=64, overlap=8),
@@ -128,9 +147,21 @@ def fresh_reader(backbone: Backbone) -> Part:
     return Part(adapter, SpanHead.fresh(backbone.shape.width, generator))
 
 
-def test_readers_of_our_own(data: Path, backbone: Backbone, tmp_path: Path) -> None:
-    started = fresh_reader(backbone)
-    record, test = specialists(data, backbone, started, tmp_path, silent, sizes=SIZES)
+@pytest.fixture(scope="module")
+def own(
+    data: Path, backbone: Backbone, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Specialists, Path]:
+    folder = tmp_path_factory.mktemp("own")
+    return trained(data, backbone, folder), folder
+
+
+def trained(data: Path, backbone: Backbone, folder: Path) -> Specialists:
+    return Specialists(data, backbone, fresh_reader(backbone), folder, silent, sizes=SIZES)
+
+
+def test_readers_of_our_own(own: tuple[Specialists, Path], data: Path, backbone: Backbone) -> None:
+    made, folder = own
+    record, test = made.bed(made.record), made.bed(made.test)
     assert len(record) == 3 * 9 + 6 + 4  # of six companies' policies two are not taught
     assert len(test) == 4 * 10 + 6
     assert set(record.agents) == {
@@ -142,12 +173,64 @@ def test_readers_of_our_own(data: Path, backbone: Backbone, tmp_path: Path) -> N
     assert test.units[shallow] == pytest.approx(test.units.max() / 2, rel=0.1)
     assert np.unique(test.sets).tolist() == [0, 1, 2, 3, 4]
     assert test.said.own.any()
-    assert not set(record.clusters) - set(range(record.clusters.max() + 1))
+    assert not set(record.clusters.tolist()) & set(test.clusters.tolist())
+    # What they said when they had learned half; who learns nothing more says the same.
+    earlier = made.bed(made.record, earlier=True)
+    assert not np.array_equal(earlier.said.own, record.said.own)
+    ships = record.agents.index(SHIPPED)
+    np.testing.assert_array_equal(earlier.said.own[:, ships], record.said.own[:, ships])
     # The same again trains and asks nobody.
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
-    again, _ = specialists(data, backbone, started, tmp_path, silent, sizes=SIZES)
-    np.testing.assert_array_equal(again.em, record.em)
-    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
+    kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
+    again = trained(data, backbone, folder)
+    np.testing.assert_array_equal(again.bed(again.record).em, record.em)
+    assert kept == {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
+
+
+def test_what_allocation_depends_on(own: tuple[Specialists, Path]) -> None:
+    made, _ = own
+    record, test = made.bed(made.record), made.bed(made.test)
+    folds = [Fold.whole(Learned(record, 0, 0), test)]
+    sizes = rejectors(test, folds)
+    assert [row[0] for row in sizes.rows[:2]] == ["linear", "16 hidden units"]
+    degraded = muddled(test, folds)
+    assert len(degraded.rows) == 2 * len(MUDDLED)
+    others = elsewhere(record, test, [str(i) for i in range(5)], 0)
+    assert len(others.rows) == 5 * 2 * 3
+    stale = went_on(made.bed(made.record, earlier=True), record, test, 0)
+    assert [row[-1] is None for row in stale.rows] == [True, False] * 4
+    harder = tampered(made, record, 0)
+    assert len(harder.rows) == 4 * 4
+    # Where there is no answer nobody is right; as the questions are, nothing has moved.
+    em = {(row[0], row[1]): row[2] for row in harder.rows}
+    assert not any(value for (what, _), value in em.items() if what == "passages without an answer")
+    assert all(row[4] is None for row in harder.rows if row[0] == PLAIN)
+
+
+def test_questions_and_passages_made_harder() -> None:
+    asked = [
+        ReadingExample(
+            "1", "Who wrote Hamlet in 1603?", "It was Shakespeare.", ("Shakespeare",), (7,)
+        ),
+        ReadingExample("2", "Who painted Olympia?", "Manet did that.", ("Manet",), (0,)),
+    ]
+    slipped = misspelt(asked * 20, seed=0)
+    assert any(one.question != each.question for one, each in zip(slipped, asked * 20, strict=True))
+    for one, each in zip(slipped, asked * 20, strict=True):
+        assert (one.context, one.answers) == (each.context, each.answers)
+        assert abs(len(one.question) - len(each.question)) <= 3
+    first, second = distracted(asked, seed=0)
+    # Another's answer, another name, another year; the right one stands where it stood.
+    assert first.context.startswith("It was Shakespeare. Manet wrote Olympia in 16")
+    assert "1603" not in first.context
+    assert "Hamlet" not in first.context
+    assert second.context == "Manet did that. Shakespeare painted Hamlet."
+    for each in (first, second):
+        assert each.context[each.starts[0] :].startswith(each.answers[0])
+    silent_one, other = without_answer(asked, seed=0)
+    assert (silent_one.context, silent_one.answers) == ("Manet did that.", ())
+    assert other.context == "It was Shakespeare."
+    (alone,) = without_answer(asked[:1], seed=0)
+    assert alone.context == ""
 
 
 def test_no_question_stands_on_two_sides(data: Path, tmp_path: Path) -> None:
@@ -189,7 +272,7 @@ def test_the_controls_of_confidence_and_of_the_data_set_by_hand() -> None:
     em = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     sets = np.array([0, 0, 1, 1])
     bed = made_bed(own, em, sets)
-    fold = Fold.whole(bed, bed, 0)
+    fold = Fold.whole(Learned(bed, 0, 0), bed)
     every = {row.name: row for row in rows(bed)}
     found = every["confidence threshold"].decide(fold, 0.2)
     assert found.given.tolist() == [0, 0, 1, 1]
@@ -218,7 +301,7 @@ def test_the_beds(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     # No article is in two folds, nor in two parts of what a fold learns from.
     for fold in all_folds(bed):
         assert not set(fold.train.clusters) & set(fold.test.clusters)
-        parts = [set(fold.train.clusters[fold.inner == i]) for i in range(3)]
+        parts = [set(fold.train.clusters[fold.learned.inner == i]) for i in range(3)]
         assert not parts[0] & parts[1]
     other = judged(data, backbone, ArrayCache(tmp_path), silent)
     assert other.agents == tuple(name for name, _ in JUDGED.values())

@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -109,13 +109,13 @@ class Said:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Said:
         """These questions, in this order."""
-        return Said(
-            self.given[rows],
-            self.same[rows],
-            self.overlap[rows],
-            self.shape[rows],
-            self.asked[rows],
-            self.own[rows],
+        return Said(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Said]) -> Said:
+        """All questions of several."""
+        return cls(
+            *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls))
         )
 
 

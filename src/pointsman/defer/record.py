@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from pointsman.errors import ReadOnlyError
 from pointsman.protocols import Agent
 from pointsman.trace import Cost
 from pointsman.types import Passage
+
+T = TypeVar("T")
 
 Show = Callable[[str, int, int], None]
 
@@ -32,6 +35,20 @@ class Record:
     sure: list[list[float | None]]
     costs: list[list[Cost]]
     failures: tuple[int, ...]
+
+    @classmethod
+    def beside(cls, records: Sequence[Record]) -> Record:
+        """Several agents' records of the same questions as one."""
+
+        def joined(rows: Iterable[tuple[list[T], ...]]) -> list[list[T]]:
+            return [[each for part in row for each in part] for row in rows]
+
+        return cls(
+            joined(zip(*(each.texts for each in records), strict=True)),
+            joined(zip(*(each.sure for each in records), strict=True)),
+            joined(zip(*(each.costs for each in records), strict=True)),
+            tuple(count for each in records for count in each.failures),
+        )
 
     def mean_cost(self) -> npt.NDArray[np.float64]:
         """What each agent took a question: GFLOPs, seconds, dollars [A, 3]."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,22 +49,25 @@ class Bed:
     def __len__(self) -> int:
         return len(self.em)
 
+    @classmethod
+    def stacked(cls, beds: Sequence[Bed]) -> Bed:
+        """The questions of several beds with the same agents."""
+        one = beds[0]
+
+        def both(what: str) -> npt.NDArray[Any]:
+            return np.concatenate([getattr(bed, what) for bed in beds])
+
+        by_question: dict[str, Any] = {what: both(what) for what in _BY_QUESTION}
+        whole = replace(one, said=Said.stacked([bed.said for bed in beds]), **by_question)
+        return replace(whole, missing=sum(bed.missing for bed in beds))
+
     def take(self, rows: npt.NDArray[np.int64]) -> Bed:
         """These questions alone."""
-        return Bed(
-            self.name,
-            self.agents,
-            self.units,
-            self.unit,
-            self.said.take(rows),
-            self.em[rows],
-            self.f1[rows],
-            self.clusters[rows],
-            self.folds[rows],
-            self.features[rows],
-            self.missing,
-            self.sets[rows],
-        )
+        by_question: dict[str, Any] = {what: getattr(self, what)[rows] for what in _BY_QUESTION}
+        return replace(self, said=self.said.take(rows), **by_question)
+
+
+_BY_QUESTION = ("em", "f1", "clusters", "folds", "features", "sets")
 
 
 def squad(
@@ -134,10 +138,12 @@ def scored(
     right: Sequence[Sequence[str]],
     score: Callable[[str, Sequence[str]], float],
 ) -> Floats:
-    """What each agent's answer [n][A] is worth against the right ones [n][...]; 0 where it gave none."""
+    """What each agent's answer [n][A] is worth against the right ones [n][...]; 0 where it gave none, and
+    where nothing is right.
+    """
     return np.array(
         [
-            [0.0 if text is None else score(text, golden) for text in row]
+            [score(text, golden) if text is not None and golden else 0.0 for text in row]
             for row, golden in zip(answers, right, strict=True)
         ],
         dtype=np.float64,

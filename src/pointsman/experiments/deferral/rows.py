@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pointsman.defer.allocator import Directions
 from pointsman.defer.cascade import Cascade, stations
 from pointsman.defer.cost import Choices, Pricing, cheapest
 from pointsman.defer.lift import Lift
@@ -43,29 +44,76 @@ class Given:
         return cls(choice, np.eye(agents, dtype=bool)[choice])
 
 
-class Fold:
-    """What is learned from some questions, `train`, for others, `test`, which stand at `rows` of the bed."""
+class Learned:
+    """What is learned from some questions, whatever they are for."""
 
-    def __init__(
-        self, train: Bed, test: Bed, rows: npt.NDArray[np.int64], number: int, seed: int
-    ) -> None:
+    def __init__(self, train: Bed, number: int, seed: int) -> None:
         self.train = train
-        self.test = test
-        self.rows = rows
         self.number = number
         self.seed = seed
+
+    @cached_property
+    def directions(self) -> Directions:
+        """The main directions of their features."""
+        return Directions.of(self.train.features, _WIDTH)
+
+    @cached_property
+    def known(self) -> npt.NDArray[np.float32]:
+        """Their features, reduced to those."""
+        return self.directions(self.train.features)
+
+    @cached_property
+    def inner(self) -> npt.NDArray[np.int64]:
+        """Parts of them that share no cluster."""
+        return np.asarray(np.unique(self.train.clusters, return_inverse=True)[1] % _INNER)
+
+    @cached_property
+    def cascade(self) -> Cascade:
+        """Looks before it asks."""
+        train = self.train
+        sets = stations(train.units.tolist())
+        return Cascade.learn(train.said, self.known, train.em, self.inner, sets)
+
+
+class Fold:
+    """What is learned from some questions, for others, `test`, which stand at `rows` of their bed."""
+
+    def __init__(self, learned: Learned, test: Bed, rows: npt.NDArray[np.int64]) -> None:
+        self.learned = learned
+        self.test = test
+        self.rows = rows
 
     @classmethod
     def of(cls, bed: Bed, number: int, seed: int) -> Fold:
         """All folds but one, for that one."""
         rows = np.flatnonzero(bed.folds == number)
         train = bed.take(np.flatnonzero(bed.folds != number))
-        return cls(train, bed.take(rows), rows, number, seed)
+        return cls(Learned(train, number, seed), bed.take(rows), rows)
 
     @classmethod
-    def whole(cls, train: Bed, test: Bed, seed: int) -> Fold:
+    def whole(cls, learned: Learned, test: Bed) -> Fold:
         """Everything that was set aside for learning, for all of a test."""
-        return cls(train, test, np.arange(len(test)), 0, seed)
+        return cls(learned, test, np.arange(len(test)))
+
+    @property
+    def train(self) -> Bed:
+        """The questions that it learns from."""
+        return self.learned.train
+
+    @property
+    def number(self) -> int:
+        """Which fold it is."""
+        return self.learned.number
+
+    @property
+    def seed(self) -> int:
+        """Of whatever is random."""
+        return self.learned.seed
+
+    @property
+    def cascade(self) -> Cascade:
+        """Looks before it asks."""
+        return self.learned.cascade
 
     @property
     def agents(self) -> int:
@@ -84,22 +132,7 @@ class Fold:
     @cached_property
     def known(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Features of training and test questions, reduced to their main directions in training."""
-        mean = self.train.features.mean(axis=0)
-        centred = self.train.features - mean
-        _, vectors = np.linalg.eigh(centred.T @ centred)
-        main = vectors[:, ::-1][:, :_WIDTH]
-        return centred @ main, (self.test.features - mean) @ main
-
-    @cached_property
-    def inner(self) -> npt.NDArray[np.int64]:
-        """Parts of the training questions that share no cluster."""
-        return np.asarray(np.unique(self.train.clusters, return_inverse=True)[1] % _INNER)
-
-    @cached_property
-    def cascade(self) -> Cascade:
-        """Looks before it asks."""
-        sets = stations(self.train.units.tolist())
-        return Cascade.learn(self.train.said, self.known[0], self.train.em, self.inner, sets)
+        return self.learned.known, self.learned.directions(self.test.features)
 
     @cached_property
     def everyone(self) -> Given:

@@ -15,7 +15,9 @@ from pointsman.defer.abstain import threshold
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.deferral.bed import Bed, Floats, judged, squad
+from pointsman.experiments.deferral.ablations import elsewhere, muddled, rejectors, went_on
+from pointsman.experiments.deferral.bed import Bed, judged, squad
+from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.pictures import draw_frontier, draw_shares
 from pointsman.experiments.deferral.rows import (
     BEST,
@@ -23,12 +25,14 @@ from pointsman.experiments.deferral.rows import (
     REJECTOR,
     Fold,
     Given,
+    Learned,
     Row,
     all_folds,
     decided,
     rows,
 )
-from pointsman.experiments.deferral.specialists import Sizes, specialists
+from pointsman.experiments.deferral.specialists import DOMAINS, Sizes, Specialists
+from pointsman.experiments.deferral.tampered import tampered
 from pointsman.experiments.report import Report, Show, named, silent
 from pointsman.read.task import Part
 
@@ -61,8 +65,9 @@ def run(
     """Both beds of recorded agents, five-fold, and readers of our own that begin as `reader`, if there is one.
 
     `folder` keeps what encoding and training gave. `fast` answers, an encoder of the same weights that
-    need not train. `limit` bounds the questions of each bed with recorded answers, `only` names the rows. Raises InputError for a name that no row
-    has, and where the test bed is not there.
+    need not train. `limit` bounds the questions of each bed with recorded answers. `only` names the rows,
+    and leaves out what else there is to say of them. Raises InputError for a name that no row has, and
+    where the test bed is not there.
     """
     show = show or silent
     cache = ArrayCache(folder)
@@ -73,13 +78,15 @@ def run(
         bed = load(data, backbone, cache, show, limit)
         beds[load.__name__] = (bed, all_folds(bed, seed))
     if reader is not None:
-        record, test = specialists(
-            data, backbone, reader, folder, show, fast=fast, sizes=sizes, seed=seed
-        )
-        beds["specialists"] = (test, [Fold.whole(record, test, seed)])
+        own = Specialists(data, backbone, reader, folder, show, fast=fast, sizes=sizes, seed=seed)
+        record, test = own.bed(own.record), own.bed(own.test)
+        beds["specialists"] = (test, [Fold.whole(Learned(record, 0, seed), test)])
     for short, (bed, folds) in beds.items():
         found, chosen = measure(bed, folds, prices, only, show)
         tables += report(bed, folds, found, chosen, prices)
+        if only is None:
+            show(f"{bed.name}: ablations", 0, 1)
+            tables += [rejectors(bed, folds), muddled(bed, folds)]
         details[bed.name] = {
             "questions": len(bed),
             "missing answers": bed.missing,
@@ -90,6 +97,13 @@ def run(
             if any(row.name == OURS for row in chosen):
                 shares = draw.with_name(f"{draw.name}-{short}-asked.svg")
                 draw_shares(bed, {p: found[OURS, p].asked.mean(axis=0) for p in prices}, shares)
+    if reader is not None and only is None:
+        names = [name for names in DOMAINS.values() for name in names]
+        tables += [
+            elsewhere(record, test, names, seed),
+            went_on(own.bed(own.record, earlier=True), record, test, seed),
+            tampered(own, record, seed),
+        ]
     return Report(tuple(tables), details)
 
 
@@ -124,19 +138,6 @@ def report(
     if OURS in names:
         tables += [wrong_prices(bed, folds, prices), promises(bed, found[OURS, prices[0]])]
     return tables
-
-
-def outcome(bed: Bed, given: Given) -> tuple[Floats, Floats, Floats]:
-    """Exact match [n], F1 [n] and cost [n] of what was given, the dearest agent costing one."""
-    rows = np.arange(len(bed))
-    cost = given.asked @ (bed.units / bed.units.max())
-    return bed.em[rows, given.given], bed.f1[rows, given.given], cost
-
-
-def utility(bed: Bed, given: Given, price: float) -> Floats:
-    """Correct answers less what they cost at a price [n]."""
-    em, _, cost = outcome(bed, given)
-    return em - price * cost
 
 
 def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -> Table:

@@ -64,15 +64,43 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, and the number of the data set that it is from."""
+
+    number: int
+    example: ReadingExample
+
+    @property
+    def cluster(self) -> str:
+        """What it must not be resampled apart from."""
+        return f"{self.number} {self.example.cluster}"
+
+
+Learned = tuple[Part, ReaderSettings, str]
+"""A reader's weights, how it reads, and what it is known by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A reader at work, by the name that tables give it, and what its answers are kept under."""
+
+    name: str
+    key: str
+    agent: ReaderAgent
+
+
+@dataclass(frozen=True, slots=True)
 class Sizes:
-    """`trained` questions teach each reader; so many of each set are in the record and in the test, of
-    `long` documents fewer. `reader` is how they read.
+    """Twice `half` questions teach each reader; so many of each set are in the record and in the test, of
+    `long` documents fewer. `troubled` of each that is not long are asked again, made harder. `reader` is
+    how they read.
     """
 
-    trained: int = 4_000
+    half: int = 2_000
     record: int = 600
     test: int = 600
     long: int = 150
+    troubled: int = 150
     depths: tuple[int | None, ...] = (2, None)
     union_depths: tuple[int | None, ...] = (2, 4, None)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
@@ -120,63 +148,150 @@ def _read(data: Path, name: str) -> Parts:
     return Parts([each for each, i in both if i % _HELD], held, others[0])
 
 
-def specialists(
-    data: Path,
-    backbone: Backbone,
-    start: Part,
-    folder: Path,
-    show: Show,
-    *,
-    fast: Backbone | None = None,
-    sizes: Sizes | None = None,
-    seed: int = 0,
-) -> tuple[Bed, Bed]:
-    """What the readers say to the questions of the record, and to those of the tests.
+class Specialists:
+    """The readers, trained when this is made, and what they say to whatever questions.
 
     `start` is the reader that all begin as. `folder` keeps the training runs and the answers; the same
-    call goes on from there.
+    call goes on from there. `fast` answers, an encoder of the same weights that need not train.
     """
-    sizes, fast = sizes or Sizes(), fast or backbone
-    found = parts(data, sizes, seed)
-    made = [Made(UNION, depth) for depth in sizes.union_depths]
-    made += [Made(domain, depth) for domain in DOMAINS for depth in sizes.depths]
-    readers = {SHIPPED: (start, sizes.reader)}
-    for each in made:
-        settings = replace(sizes.reader, layers=each.layers)
-        examples = _taught(each, found, sizes.trained, seed)
-        part = _trained(each.name, backbone, start, settings, examples, folder, show, seed)
-        readers[each.name] = (part, settings)
-    agents = []
-    for name, (part, settings) in readers.items():
-        fast.add_adapter(f"specialists:{name}", part.adapter)
-        reader = SpanReader(fast, part.head, f"specialists:{name}", settings)
-        agents.append(ReaderAgent(reader, name=name, n_best=1))
-    kept = hashlib.sha256(
-        repr((backbone.identity.sha256, sizes, seed, _digest(start))).encode()
-    ).hexdigest()[:12]
-    cache = ArrayCache(folder)
-    sides = {
-        side: [(i, each) for i, p in enumerate(found.values()) for each in getattr(p, side)]
-        for side in ("record", "test")
-    }
-    records = {
-        side: collect(
-            agents,
-            [each.question for _, each in rows],
-            [[Passage(each.id, each.context)] for _, each in rows],
-            folder / f"answers-{kept}.jsonl",
-            lambda what, done, total, side=side: show(f"{side}: {what}", done, total),  # type: ignore[misc]
+
+    def __init__(
+        self,
+        data: Path,
+        backbone: Backbone,
+        start: Part,
+        folder: Path,
+        show: Show,
+        *,
+        fast: Backbone | None = None,
+        sizes: Sizes | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.sizes = sizes or Sizes()
+        self._backbone, self._fast = backbone, fast or backbone
+        self._folder, self._show, self._seed = folder, show, seed
+        self._cache = ArrayCache(folder)
+        found = parts(data, self.sizes, seed)
+        self.record, self.test = (
+            [Asked(i, each) for i, p in enumerate(found.values()) for each in getattr(p, side)]
+            for side in ("record", "test")
         )
-        for side, rows in sides.items()
-    }
-    units = records["record"].mean_cost()[:, 0]
-    order = np.argsort(units, kind="stable")
-    names = tuple(list(readers)[j] for j in order)
-    record, test = (
-        _bed(names, units[order], sides[side], records[side], order, fast, cache, show)
-        for side in ("record", "test")
-    )
-    return record, test
+        both = [*self.record, *self.test]
+        self._clusters = dict.fromkeys(each.cluster for each in both)
+        self._clusters = {name: number for number, name in enumerate(self._clusters)}
+        made = [Made(UNION, depth) for depth in self.sizes.union_depths]
+        made += [Made(domain, depth) for domain in DOMAINS for depth in self.sizes.depths]
+        key = _digest(start)
+        shipped = ((start, self.sizes.reader, key),) * 2
+        readers = {SHIPPED: shipped} | {
+            each.name: self._taught(each, start, key, found) for each in made
+        }
+        # The cheapest first, by what reading the record takes them.
+        self._agents = [self._at_work(name, whole) for name, (_, whole) in readers.items()]
+        self._earlier = [self._at_work(name, half) for name, (half, _) in readers.items()]
+        self.units = self._asked(self._agents, self.record).mean_cost()[:, 0]
+        order = np.argsort(self.units, kind="stable").tolist()
+        self.units = self.units[order]
+        self._agents, self._earlier = (
+            [agents[j] for j in order] for agents in (self._agents, self._earlier)
+        )
+
+    def some(self, asked: Sequence[Asked]) -> list[list[Asked]]:
+        """Those of each set that are made harder."""
+        names = [name for names in DOMAINS.values() for name in names]
+        short = [i for i, name in enumerate(names) if name not in LONG]
+        of_each = [[each for each in asked if each.number == i] for i in short]
+        return [
+            [mine[i] for i in drawn(len(mine), self.sizes.troubled, self._seed)] for mine in of_each
+        ]
+
+    def bed(self, asked: Sequence[Asked], *, earlier: bool = False) -> Bed:
+        """What they say to these questions, or what they said when they had learned half of it."""
+        agents = self._earlier if earlier else self._agents
+        record = self._asked(agents, asked)
+        examples = [each.example for each in asked]
+        golden = [each.answers for each in examples]
+        questions = [each.question for each in examples]
+        contexts = [each.context for each in examples]
+        return Bed(
+            "readers of our own",
+            tuple(agent.name for agent in self._agents),
+            self.units,
+            "GFLOPs",
+            said(questions, contexts, record.texts, record.sure),
+            scored(record.texts, golden, exact_match),
+            scored(record.texts, golden, f1),
+            np.array([self._clusters[each.cluster] for each in asked]),
+            np.zeros(len(asked), dtype=np.int64),
+            before(self._fast, questions, contexts, self._cache, self._show),
+            sum(text is None for row in record.texts for text in row),
+            np.array([each.number for each in asked]),
+        )
+
+    def _asked(self, agents: Sequence[Keyed], asked: Sequence[Asked]) -> Record:
+        """What each says, kept in a file of its own."""
+        records = [
+            collect(
+                [agent.agent],
+                [each.example.question for each in asked],
+                [[Passage(each.example.id, each.example.context)] for each in asked],
+                self._folder / "answers" / f"{agent.key}.jsonl",
+                self._show,
+            )
+            for agent in agents
+        ]
+        return Record.beside(records)
+
+    def _at_work(self, name: str, reader: Learned) -> Keyed:
+        part, settings, key = reader
+        slot = f"specialists:{key}"
+        self._fast.add_adapter(slot, part.adapter)
+        read = SpanReader(self._fast, part.head, slot, settings)
+        return Keyed(
+            name, f"{self._backbone.identity.sha256[:8]}-{key}", ReaderAgent(read, name=name)
+        )
+
+    def _taught(
+        self, made: Made, start: Part, key: str, found: Mapping[str, Parts]
+    ) -> tuple[Learned, Learned]:
+        """A reader that began as `start`, after half of its questions and after all."""
+        settings = replace(self.sizes.reader, layers=made.layers)
+        examples = _taught(made, found, 2 * self.sizes.half, self._seed)
+        teachers = [start] if settings.layers is not None else []
+        stages: list[Learned] = []
+        part = start
+        for stage in range(2):
+            some = examples[stage::2]
+            plan = Plan(
+                "none",
+                epochs=1,
+                # One of fewer layers has more to learn; it also learns from the whole reader.
+                learning_rate=1e-3 if teachers else 3e-4,
+                evaluations=1,
+                seed=self._seed,
+                bf16=bf16_trains_well(self._backbone),
+            )
+            task = ReaderTask(
+                self._backbone,
+                part.adapter,
+                part.head,
+                ReaderData(some, (), [()] * len(some), 0.0),
+                lambda _: {"none": 0.0},
+                settings=settings,
+                teachers=teachers,
+                seed=self._seed,
+            )
+            known = (self._backbone.identity.sha256, key, settings, plan, examples_digest(some))
+            key = hashlib.sha256(repr(known).encode()).hexdigest()[:12]
+            show = partial(self._training, f"{made.name}, half {stage + 1}")
+            part = task.parts(
+                train(task, plan, self._folder / "runs" / f"reader-{key}", show).parameters
+            )
+            stages.append((part, settings, key))
+        return stages[0], stages[1]
+
+    def _training(self, what: str, progress: Progress) -> None:
+        self._show(f"training {what}", progress.step, progress.steps)
 
 
 def _some(examples: Examples, most: int, seed: int) -> list[ReadingExample]:
@@ -194,79 +309,6 @@ def _taught(made: Made, found: Mapping[str, Parts], count: int, seed: int) -> li
         chosen = np.concatenate(rounds)[: count // len(domains)]
         taught += [there[i] for i in chosen.tolist()]
     return taught
-
-
-def _trained(
-    name: str,
-    backbone: Backbone,
-    start: Part,
-    settings: ReaderSettings,
-    examples: Examples,
-    folder: Path,
-    show: Show,
-    seed: int,
-) -> Part:
-    """A reader that began as `start`; one of fewer layers learns from it too, and faster."""
-    shallow = settings.layers is not None
-    plan = Plan(
-        "none",
-        epochs=1,
-        learning_rate=1e-3 if shallow else 3e-4,
-        evaluations=1,
-        seed=seed,
-        bf16=bf16_trains_well(backbone),
-    )
-    task = ReaderTask(
-        backbone,
-        start.adapter,
-        start.head,
-        ReaderData(examples, (), [()] * len(examples), 0.0),
-        lambda _: {"none": 0.0},
-        settings=settings,
-        teachers=[start] if shallow else [],
-        seed=seed,
-    )
-    parts = (backbone.identity.sha256, settings, plan, examples_digest(examples), _digest(start))
-    run = folder / "runs" / f"reader-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
-    outcome = train(task, plan, run, partial(_training, show, name))
-    return task.parts(outcome.parameters)
-
-
-def _training(show: Show, name: str, progress: Progress) -> None:
-    show(f"training {name}", progress.step, progress.steps)
-
-
-def _bed(
-    names: tuple[str, ...],
-    units: np.ndarray,
-    rows: Sequence[tuple[int, ReadingExample]],
-    record: Record,
-    order: np.ndarray,
-    backbone: Backbone,
-    cache: ArrayCache,
-    show: Show,
-) -> Bed:
-    examples = [each for _, each in rows]
-    answers = [[row[j] for j in order] for row in record.texts]
-    sure = [[row[j] for j in order] for row in record.sure]
-    golden = [each.answers for each in examples]
-    questions = [each.question for each in examples]
-    contexts = [each.context for each in examples]
-    clusters = numbered(f"{i} {each.cluster}" for i, each in rows)
-    return Bed(
-        "readers of our own",
-        names,
-        units,
-        "GFLOPs",
-        said(questions, contexts, answers, sure),
-        scored(answers, golden, exact_match),
-        scored(answers, golden, f1),
-        clusters,
-        np.zeros(len(rows), dtype=np.int64),
-        before(backbone, questions, contexts, cache, show),
-        sum(text is None for row in answers for text in row),
-        np.array([i for i, _ in rows]),
-    )
 
 
 def _digest(part: Part) -> str:

@@ -1,0 +1,145 @@
+"""What an allocation depends on: the rejector's size, what it knows, where it learned, and agents that change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from pointsman.defer.rejector import Rejector
+from pointsman.defer.surrogate import deferral
+from pointsman.evaluate.significance import bootstrap_interval
+from pointsman.evaluate.tables import Cell, Column, Table
+from pointsman.experiments.deferral.bed import Bed
+from pointsman.experiments.deferral.measured import outcome, utility
+from pointsman.experiments.deferral.rows import (
+    BEST,
+    OURS,
+    REJECTOR,
+    Fold,
+    Given,
+    Learned,
+    decided,
+    rows,
+)
+
+HIDDEN = (0, 16, 64, 256, 1024)
+MUDDLED = (0.0, 0.25, 0.5, 1.0)
+PRICE = 0.05
+
+LOSS = partial(deferral, u=1.0, kind="shifted")
+SURROGATE = "surrogate, u = 1, shifted"
+
+Way = Callable[[Fold], Given]
+
+
+def rejectors(bed: Bed, folds: Sequence[Fold]) -> Table:
+    """How large the paper's rejector should be."""
+    cells: list[list[Cell]] = []
+    for hidden in HIDDEN:
+        plan = replace(REJECTOR, hidden=hidden)
+
+        def learned(fold: Fold, plan: object = plan) -> Given:
+            train, test = fold.known
+            costs = fold.pricing(PRICE).costs(1 - fold.train.em)
+            rejector = Rejector.learn(train, costs, LOSS, plan)  # type: ignore[arg-type]
+            return Given.one(rejector.allocate(test), fold.agents)
+
+        cells.append(
+            [f"{hidden} hidden units" if hidden else "linear", *_line(bed, folds, learned)]
+        )
+    note = f"The loss of u = 1, shifted, at price {PRICE:g}."
+    return Table(f"{bed.name}: the rejector's size", ["rejector", *_COLUMNS], cells, [note])
+
+
+def muddled(bed: Bed, folds: Sequence[Fold]) -> Table:
+    """A rejector that sees, of a share of the questions, what is known of another one."""
+    columns: list[Column | str] = [Column("muddled", scale=100, decimals=0), "row", *_COLUMNS]
+    cells: list[list[Cell]] = []
+    for share in MUDDLED:
+
+        def seen(fold: Fold, share: float = share) -> np.ndarray:
+            test = fold.known[1].copy()
+            generator = np.random.default_rng([fold.seed, fold.number])
+            rows = np.flatnonzero(generator.random(len(test)) < share)
+            test[rows] = test[generator.permutation(rows)]
+            return test
+
+        def surrogate(fold: Fold, seen: Callable[[Fold], np.ndarray] = seen) -> Given:
+            costs = fold.pricing(PRICE).costs(1 - fold.train.em)
+            rejector = Rejector.learn(fold.known[0], costs, LOSS, REJECTOR)
+            return Given.one(rejector.allocate(seen(fold)), fold.agents)
+
+        def ours(fold: Fold, seen: Callable[[Fold], np.ndarray] = seen) -> Given:
+            found = fold.cascade.ask(fold.test.said, seen(fold), fold.units, PRICE)
+            return Given(found.choice, found.seen)
+
+        cells.append([share, SURROGATE, *_line(bed, folds, surrogate)])
+        cells.append([share, OURS, *_line(bed, folds, ours)])
+    note = f"At price {PRICE:g}. Of so many questions what is known before is another question's."
+    return Table(f"{bed.name}: a degraded rejector", columns, cells, [note])
+
+
+def elsewhere(record: Bed, test: Bed, names: Sequence[str], seed: int) -> Table:
+    """Each data set by what was learned on it too, and by what was learned on the others alone."""
+    columns: list[Column | str] = ["tested on", "row", "learned on", *_COLUMNS]
+    cells: list[list[Cell]] = []
+    every = {row.name: row for row in rows(test)}
+    for number in np.unique(test.sets):
+        asked = test.take(np.flatnonzero(test.sets == number))
+        others = record.take(np.flatnonzero(record.sets != number))
+        for what, learned in (("all sets", record), ("the others", others)):
+            folds = [Fold.whole(Learned(learned, 0, seed), asked)]
+            for name in (BEST, SURROGATE, OURS):
+                found = decided(asked, every[name], PRICE, folds)
+                cells.append([names[number], name, what, *_cells(asked, found)])
+    note = f"At price {PRICE:g}."
+    return Table(f"{test.name}: another domain", columns, cells, [note])
+
+
+def went_on(earlier: Bed, record: Bed, test: Bed, seed: int) -> Table:
+    """Agents that learned on after what allocates among them was fitted."""
+    against = Column("utility against fitted anew", scale=100, decimals=2)
+    columns: list[Column | str] = ["row", "fitted to", *_COLUMNS, against]
+    cells: list[list[Cell]] = []
+    every = {row.name: row for row in rows(test)}
+    for name in (BEST, "logistic", SURROGATE, OURS):
+        found = {
+            what: decided(test, every[name], PRICE, [Fold.whole(Learned(known, 0, seed), test)])
+            for what, known in (
+                ("the agents as they are", record),
+                ("when they had learned half", earlier),
+            )
+        }
+        anew, stale = found.values()
+        lost = bootstrap_interval(
+            utility(test, stale, PRICE) - utility(test, anew, PRICE),
+            test.clusters.tolist(),
+        )
+        for what, given in found.items():
+            cells.append([name, what, *_cells(test, given), lost if given is stale else None])
+    note = f"At price {PRICE:g}; all are tested as they are now."
+    return Table(f"{test.name}: agents that learned on", columns, cells, [note])
+
+
+_COLUMNS: list[Column | str] = [
+    Column("EM", scale=100, decimals=2),
+    Column("cost", scale=100),
+    Column("utility", scale=100, decimals=2),
+]
+
+
+def _line(bed: Bed, folds: Sequence[Fold], way: Way) -> list[Cell]:
+    given = np.zeros(len(bed), dtype=np.int64)
+    asked = np.zeros(bed.em.shape, dtype=bool)
+    for fold in folds:
+        found = way(fold)
+        given[fold.rows], asked[fold.rows] = found.given, found.asked
+    return _cells(bed, Given(given, asked))
+
+
+def _cells(bed: Bed, given: Given) -> list[Cell]:
+    em, _, cost = outcome(bed, given)
+    return [float(em.mean()), float(cost.mean()), float(utility(bed, given, PRICE).mean())]
