@@ -40,7 +40,7 @@ from pointsman.types import FloatArray, Passage, Reading, ReadingExample
 from tiny import write_tiny
 
 SIZES = Sizes(taught=30, together=8, dev=8, test=12, candidates=7, trained_candidates=6)
-PLAN = Plan(measure="none", epochs=1, learning_rate=3e-3, evaluations=1)
+PLAN = Plan(measure=None, epochs=1, learning_rate=3e-3, evaluations=1)
 PLANS = Plans(
     PLAN,
     PLAN,

@@ -82,7 +82,7 @@ def start(backbone: Backbone, seed: int = 0) -> Both:
 
 
 def recipe(policy: Policy = "pointer", **changes: object) -> Recipe:
-    quick = Plan(measure="none", epochs=2, learning_rate=1e-2, evaluations=1)
+    quick = Plan(measure=None, epochs=2, learning_rate=1e-2, evaluations=1)
     made = Recipe(
         selector=SelectorSettings(policy, 2, 48),
         reader=ReaderSettings(max_length=40, overlap=8, answer_width=3),
@@ -141,7 +141,7 @@ def test_what_is_not_trained_stays_as_it_was(
         begun,
         recipe(trains=trains, iterations=1, frozen=True),
         tmp_path,
-        lambda *_: {"none": 0.0},
+        lambda *_: {},
     )
     assert getattr(history[-1].both, stays) is getattr(begun, stays)
     before, after = (getattr(each, trains) for each in (begun, history[-1].both))
@@ -167,7 +167,7 @@ def test_an_interrupted_iteration_goes_on_from_the_last_whole_step(
 
     def measure(*_: object) -> Mapping[str, float]:
         looked.append("measured")
-        return {"none": 0.0}
+        return {}
 
     def run(folder: Path, stop_at: str | None = None) -> Both:
         def show(what: str, progress: object) -> None:
@@ -275,7 +275,7 @@ def test_both_learn_where_the_reader_sees_passages_together(
     backbone: Backbone, tmp_path: Path
 ) -> None:
     tests = world(60, seed=5)
-    quick = Plan(measure="none", epochs=1, learning_rate=3e-3, evaluations=1)
+    quick = Plan(measure=None, epochs=1, learning_rate=3e-3, evaluations=1)
     both = recipe(
         reader=ReaderSettings(max_length=64, overlap=8, answer_width=3, joined=True),
         samples=8,

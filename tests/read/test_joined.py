@@ -98,10 +98,10 @@ def test_a_reader_learns_to_say_yes_and_no(tiny: Backbone, tmp_path: Path) -> No
         shown.append(Shown.all_of("what is the colour", [texts], ["yes" if one == other else "no"]))
     start = Part(new_adapter(tiny.model, 8, 16.0, generator), SpanHead.fresh(WIDTH, generator))
     task = MarginalTask(
-        tiny, start, shown, lambda _: {"none": 0.0}, settings=settings, find=find, batch_size=16
+        tiny, start, shown, lambda _: {}, settings=settings, find=find, batch_size=16
     )
     assert task.left_out == 0
-    train(task, Plan(measure="none", epochs=25, learning_rate=1e-2, evaluations=1), tmp_path)
+    train(task, Plan(measure=None, epochs=25, learning_rate=1e-2, evaluations=1), tmp_path)
     joined = JoinedReader(reader_of(tiny, task.part(), settings))
     pairs = [(a, b) for a in colours for b in colours]
     asked = [[Passage("a", a), Passage("b", b)] for a, b in pairs]

@@ -102,10 +102,8 @@ def test_a_reader_learns_from_answers_alone(tiny: Backbone, tmp_path: Path) -> N
             made.append(Shown.all_of(f"what precedes {GREEK[one]}", texts, (COLOURS[right],)))
         return made
 
-    task = MarginalTask(
-        tiny, part(tiny), draw(300), lambda _: {"none": 0.0}, settings=SETTINGS, batch_size=16
-    )
-    plan = Plan(measure="none", epochs=10, learning_rate=1e-2, evaluations=1)
+    task = MarginalTask(tiny, part(tiny), draw(300), lambda _: {}, settings=SETTINGS, batch_size=16)
+    plan = Plan(measure=None, epochs=10, learning_rate=1e-2, evaluations=1)
     outcome = train(task, plan, tmp_path)
     # Every evaluation says the same: the weights of the end are wanted.
     reader = reader_of(tiny, task.part(), SETTINGS)

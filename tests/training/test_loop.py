@@ -176,6 +176,17 @@ def test_early_stopping_and_the_best_weights_rather_than_the_last(tmp_path: Path
     assert again.losses == 0
 
 
+def test_without_a_measure_it_goes_to_its_end_and_keeps_the_last_weights(tmp_path: Path) -> None:
+    task, plan = Scripted([]), replace(PLAN, measure=None, epochs=6, patience=1)
+    outcome = train(task, plan, tmp_path)
+    assert (outcome.steps, outcome.best_step) == (36, 36)
+    assert not outcome.stopped_early
+    assert task.evaluations == 0
+    assert torch.equal(outcome.parameters["w"], task.w.detach())
+    again = train(Scripted([]), plan, tmp_path)
+    assert torch.equal(again.parameters["w"], outcome.parameters["w"])
+
+
 def test_a_new_best_starts_patience_again(tmp_path: Path) -> None:
     outcome = train(Scripted([0.5, 0.1, 0.6, 0.1, 0.7, 0.1]), replace(PLAN, patience=2), tmp_path)
     assert not outcome.stopped_early

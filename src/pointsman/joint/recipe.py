@@ -39,10 +39,10 @@ class Recipe:
     selector_batch: int = 8
     reader_batch: int = 8
     selector_plan: Plan = field(
-        default_factory=lambda: Plan(measure="none", epochs=1, learning_rate=2e-4, evaluations=1)
+        default_factory=lambda: Plan(measure=None, epochs=1, learning_rate=2e-4, evaluations=1)
     )
     reader_plan: Plan = field(
-        default_factory=lambda: Plan(measure="none", epochs=1, learning_rate=1e-4, evaluations=1)
+        default_factory=lambda: Plan(measure=None, epochs=1, learning_rate=1e-4, evaluations=1)
     )
     seed: int = 0
 

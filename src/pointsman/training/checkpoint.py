@@ -82,18 +82,19 @@ class Checkpoint:
     def record(
         self,
         measures: Mapping[str, float],
-        measure: str,
+        measure: str | None,
         patience: int,
         parameters: Mapping[str, nn.Parameter],
     ) -> None:
-        """Take note of an evaluation; keep the weights if it is the best so far."""
-        if measure not in measures:
+        """Take note of an evaluation; keep the weights if it is the best so far, or where nothing is measured."""
+        if measure is not None and measure not in measures:
             raise ConfigError(
                 f"no measure {measure!r} to stop on (there are: {', '.join(measures)})"
             )
         self.history.append({"step": float(self.step), **measures})
-        if measures[measure] > self.best:
-            self.best, self.best_step, self.bad = measures[measure], self.step, 0
+        value = float("-inf") if measure is None else measures[measure]
+        if measure is None or value > self.best:
+            self.best, self.best_step, self.bad = value, self.step, 0
             self.best_parameters = {k: v.detach().cpu().clone() for k, v in parameters.items()}
         else:
             self.bad += 1

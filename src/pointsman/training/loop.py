@@ -42,7 +42,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: the best weights by the plan's measure, and the history of evaluations."""
+    """What came of it: the best weights by the plan's measure, and the history of evaluations.
+
+    Of a plan that measures nothing the last weights, and minus infinity.
+    """
 
     parameters: Mapping[str, Tensor]
     best: float
@@ -196,7 +199,7 @@ class _Run:
     def _evaluate(self, speed: float | None) -> Mapping[str, float]:
         def measure() -> Mapping[str, float]:
             with self.interrupt.held(False):
-                return dict(self._task.evaluate())
+                return {} if self._plan.measure is None else dict(self._task.evaluate())
 
         measures = self._processes.from_main(measure)
         with self.interrupt.held():

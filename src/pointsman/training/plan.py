@@ -10,7 +10,8 @@ from pointsman.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to train. `measure` is the key of `Task.evaluate` that early stopping watches.
+    """How to train. `measure` is the key of `Task.evaluate` that early stopping watches; None: nothing is
+    measured, the run goes to its end, and the weights are the last ones.
 
     `warmup` is the share of all steps in which the learning rate rises linearly; then it falls
     linearly to 0. `evaluations` is the number an epoch; training stops after `patience` of them
@@ -18,7 +19,7 @@ class Plan:
     `accumulation` batches of each process and averages their losses.
     """
 
-    measure: str
+    measure: str | None
     epochs: int = 3
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

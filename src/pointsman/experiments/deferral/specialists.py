@@ -263,7 +263,7 @@ class Specialists:
         for stage in range(2):
             some = examples[stage::2]
             plan = Plan(
-                "none",
+                None,
                 epochs=1,
                 # One of fewer layers has more to learn; it also learns from the whole reader.
                 learning_rate=1e-3 if teachers else 3e-4,
@@ -276,7 +276,7 @@ class Specialists:
                 part.adapter,
                 part.head,
                 ReaderData(some, (), [()] * len(some), 0.0),
-                lambda _: {"none": 0.0},
+                lambda _: {},
                 settings=settings,
                 teachers=teachers,
                 seed=self._seed,

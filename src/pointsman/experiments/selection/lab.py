@@ -68,7 +68,7 @@ def usual(backbone: Backbone) -> Plans:
     steps. Chosen on questions of the dev parts that no other sample holds.
     """
     fast = backbone.device.type == "cuda" or cpu_has_bf16()
-    plan = Plan(measure="none", epochs=2, learning_rate=3e-4, evaluations=1, bf16=fast)
+    plan = Plan(measure=None, epochs=2, learning_rate=3e-4, evaluations=1, bf16=fast)
     head = replace(plan, epochs=4, learning_rate=2e-3)
     warm = replace(plan, epochs=1)
     layers = min(LOWER, backbone.shape.layers // 2)
@@ -372,7 +372,7 @@ class Lab:
             self.backbone,
             start,
             shown,
-            lambda _: {"none": 0.0},
+            lambda _: {},
             settings=recipe.reader,
             find=find if recipe.reader.joined else None,
             batch_size=recipe.reader_batch,
@@ -399,7 +399,7 @@ class Lab:
             replace(self.recipe("pointer"), frozen=frozen),
             plan,
             self._run(what, seed, digest(asked), plan),
-            lambda _: {"none": 0.0},
+            lambda _: {},
             partial(self._training, f"seed {seed}: {what}"),
         )
 
