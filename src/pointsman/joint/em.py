@@ -59,20 +59,24 @@ def train_together(
     folder: Path,
     measure: Measure,
     show: Show | None = None,
+    *,
     fast: Backbone | None = None,
+    read: Tensor | None = None,
 ) -> list[Iteration]:
     """All iterations in order, the start first.
 
     `folder` keeps every step: the same call goes on from the last whole one, and an interrupted
     training step from its last checkpoint. `fast` estimates, an encoder of the same weights that need
-    not train. Raises InputError where there is no question.
+    not train; `read` is what a selector whose adapter stays read of the pairs, which is read here where it
+    is not given. Raises InputError where there is no question.
     """
     fast = fast or backbone
     if not asked:
         raise InputError("there is no question to train a selector and a reader on")
     # What an adapter that stays says of the pairs stays as well.
-    read = None
-    if recipe.frozen:
+    if not recipe.frozen:
+        read = None
+    elif read is None:
         read = read_lists(fast, start.selector.adapter, lists(asked), recipe.selector)
     both = start
     history = [Iteration(both, _measured(both, folder / "start", measure))]
@@ -107,13 +111,16 @@ def warm_up(
     folder: Path,
     evaluate: Callable[[ListSelector], Mapping[str, float]],
     show: Callable[[Progress], None] | None = None,
+    *,
+    read: Tensor | None = None,
 ) -> SelectorPart:
-    """A selector taught by the passages that are known to support the answers."""
+    """A selector taught by the passages that are known to support the answers; `read` as above."""
     positives = [each.supporting for each in asked]
     if not any(positives):
         raise InputError("no question has a passage that is known to support its answer")
-    read = None
-    if recipe.frozen:
+    if not recipe.frozen:
+        read = None
+    elif read is None:
         read = read_lists(backbone, start.adapter, lists(asked), recipe.selector)
     task = _selector_task(
         backbone, asked, start, Supervised(positives), evaluate, recipe, plan, read

@@ -226,15 +226,17 @@ class Lab:
             return self.selector(seed)
 
         def make() -> list[Iteration]:
+            start = Both(begun(), self.reader(seed))
             return train_together(
                 self.backbone,
                 self.bed.together,
-                Both(begun(), self.reader(seed)),
+                start,
                 recipe,
                 self._run(name, seed, digest(self.bed.together), digest(self.bed.dev)),
                 measure,
                 lambda what, progress: self._training(f"seed {seed}, {name}, {what}", progress),
-                self.fast,
+                fast=self.fast,
+                read=self._pairs(start.selector, "together", self.bed.together, recipe.selector),
             )
 
         return self._once(("together", name, seed), make)
@@ -401,6 +403,9 @@ class Lab:
             self._run(what, seed, digest(asked), plan),
             lambda _: {},
             partial(self._training, f"seed {seed}: {what}"),
+            read=self._pairs(start, what, asked, self.recipe("pointer").selector)
+            if frozen
+            else None,
         )
 
     def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
