@@ -17,10 +17,12 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.squad import write_squad
+from pointsman.defer.adapted import Reads
 from pointsman.defer.candidates import said
 from pointsman.errors import InputError
 from pointsman.experiments.deferral.ablations import (
     MUDDLED,
+    Reading,
     elsewhere,
     muddled,
     rejectors,
@@ -55,6 +57,7 @@ from pointsman.experiments.report import silent
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part
+from pointsman.training.loop import Plan
 from pointsman.types import ReadingExample
 from tiny import write_tiny
 
@@ -186,12 +189,19 @@ def test_readers_of_our_own(own: tuple[Specialists, Path], data: Path, backbone:
     assert kept == {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
 
 
-def test_what_allocation_depends_on(own: tuple[Specialists, Path]) -> None:
+def test_what_allocation_depends_on(
+    own: tuple[Specialists, Path], backbone: Backbone, tmp_path: Path
+) -> None:
     made, _ = own
     record, test = made.bed(made.record), made.bed(made.test)
     folds = [Fold.whole(Learned(record, 0, 0), test)]
-    sizes = rejectors(test, folds)
+    plan = Plan(measure=None, epochs=1, evaluations=1)
+    reads = [Reads(layers=1, max_length=32, rank=2, plan=plan)]
+    reading = Reading(backbone, backbone, tmp_path, silent, reads)
+    sizes = rejectors(test, folds, reading)
     assert [row[0] for row in sizes.rows[:2]] == ["linear", "16 hidden units"]
+    assert sizes.rows[-1][0] == "an adapter, 1 layers"
+    assert len(rejectors(test, folds).rows) == len(sizes.rows) - 1
     degraded = muddled(test, folds)
     assert len(degraded.rows) == 2 * len(MUDDLED)
     others = elsewhere(record, test, [str(i) for i in range(5)], 0)
@@ -263,6 +273,7 @@ def made_bed(own: np.ndarray, em: np.ndarray, sets: np.ndarray) -> Bed:
         np.zeros((n, 2), dtype=np.float32),
         0,
         sets,
+        [("?", "")] * n,
     )
 
 

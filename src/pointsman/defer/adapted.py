@@ -7,13 +7,14 @@ the bill.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.pair_features import feature_width, pair_features
@@ -127,8 +128,10 @@ def learn(
     show: Callable[[Progress], None] | None = None,
 ) -> Part:
     """Train `count` outputs on questions and passages; `folder` keeps checkpoints, and the same call goes on from there."""
+    fast = backbone.device.type == "cuda" or (backbone.device.type == "cpu" and cpu_has_bf16())
+    plan = replace(reads.plan, bf16=fast)
     task = PairTask(backbone, Part.fresh(backbone, count, reads), pairs, loss, reads, data)
-    return task.part(train(task, reads.plan, folder, show).parameters)
+    return task.part(train(task, plan, folder, show).parameters)
 
 
 def outputs(backbone: Backbone, part: Part, pairs: Sequence[Pair], reads: Reads) -> Floats:

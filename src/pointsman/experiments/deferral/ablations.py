@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import torch
 
+from pointsman.backbone.encoder import Backbone
+from pointsman.defer.adapted import Reads, learn, outputs
 from pointsman.defer.rejector import Rejector
 from pointsman.defer.surrogate import deferral
 from pointsman.evaluate.significance import bootstrap_interval
@@ -24,6 +29,7 @@ from pointsman.experiments.deferral.rows import (
     decided,
     rows,
 )
+from pointsman.experiments.report import Show
 
 HIDDEN = (0, 16, 64, 256, 1024)
 MUDDLED = (0.0, 0.25, 0.5, 1.0)
@@ -35,8 +41,40 @@ SURROGATE = "surrogate, u = 1, shifted"
 Way = Callable[[Fold], Given]
 
 
-def rejectors(bed: Bed, folds: Sequence[Fold]) -> Table:
-    """How large the paper's rejector should be."""
+@dataclass(frozen=True)
+class Reading:
+    """What a rejector that reads through an adapter needs: `folder` keeps the runs, `fast` is an encoder of
+    the same weights that need not train.
+    """
+
+    backbone: Backbone
+    fast: Backbone
+    folder: Path
+    show: Show
+    reads: Sequence[Reads] = (Reads(), Reads(layers=None))
+
+    def allocate(self, fold: Fold, reads: Reads) -> Given:
+        """Trained end to end on the fold's questions and passages."""
+        costs = fold.pricing(PRICE).costs(1 - fold.train.em).astype(np.float32)
+        known = torch.from_numpy(costs)
+        key = repr((fold.train.pairs, costs.tobytes(), reads)).encode()
+        name = f"rejector-{hashlib.sha256(key).hexdigest()[:12]}"
+        part = learn(
+            self.backbone,
+            fold.train.pairs,
+            fold.agents,
+            lambda scores, rows: LOSS(scores, known[rows]),
+            reads,
+            self.folder / "runs" / name,
+            costs.tobytes(),
+            lambda each: self.show(f"training {_read_by(reads)}", each.step, each.steps),
+        )
+        scores = outputs(self.fast, part, fold.test.pairs, reads)
+        return Given.one(scores.argmax(axis=1).astype(np.int64), fold.agents)
+
+
+def rejectors(bed: Bed, folds: Sequence[Fold], reading: Reading | None = None) -> Table:
+    """How large the paper's rejector should be, and whether it should read."""
     cells: list[list[Cell]] = []
     for hidden in HIDDEN:
         plan = replace(REJECTOR, hidden=hidden)
@@ -50,7 +88,13 @@ def rejectors(bed: Bed, folds: Sequence[Fold]) -> Table:
         cells.append(
             [f"{hidden} hidden units" if hidden else "linear", *_line(bed, folds, learned)]
         )
-    note = f"The loss of u = 1, shifted, at price {PRICE:g}."
+    for reads in () if reading is None else reading.reads:
+        read = partial(reading.allocate, reads=reads)  # type: ignore[union-attr]
+        cells.append([_read_by(reads), *_line(bed, folds, read)])
+    note = (
+        f"The loss of u = 1, shifted, at price {PRICE:g}. All but those with an adapter see the base's "
+        "vectors of question and passage; what a rejector itself takes is not counted."
+    )
     return Table(f"{bed.name}: the rejector's size", ["rejector", *_COLUMNS], cells, [note])
 
 
@@ -122,6 +166,12 @@ def went_on(earlier: Bed, record: Bed, test: Bed, seed: int) -> Table:
             cells.append([name, what, *_cells(test, given), lost if given is stale else None])
     note = f"At price {PRICE:g}; all are tested as they are now."
     return Table(f"{test.name}: agents that learned on", columns, cells, [note])
+
+
+def _read_by(reads: Reads) -> str:
+    return (
+        "an adapter, all layers" if reads.layers is None else f"an adapter, {reads.layers} layers"
+    )
 
 
 _COLUMNS: list[Column | str] = [

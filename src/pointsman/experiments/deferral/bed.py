@@ -30,7 +30,7 @@ class Bed:
     """n questions, A agents from the cheapest on: whether each answer is right `em` [n, A], its `f1`
     [n, A], what each agent takes, `units` [A], and what is known before anyone is asked, `features`
     [n, d]. `clusters` [n] are not resampled apart, and no fold [n] shares one with another. `sets` [n]
-    is the data set that each is from.
+    is the data set that each is from, `pairs` [n] are question and context.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Bed:
     features: npt.NDArray[np.float32]
     missing: int
     sets: npt.NDArray[np.int64]
+    pairs: Sequence[tuple[str, str]]
 
     def __len__(self) -> int:
         return len(self.em)
@@ -59,12 +60,17 @@ class Bed:
 
         by_question: dict[str, Any] = {what: both(what) for what in _BY_QUESTION}
         whole = replace(one, said=Said.stacked([bed.said for bed in beds]), **by_question)
-        return replace(whole, missing=sum(bed.missing for bed in beds))
+        return replace(
+            whole,
+            missing=sum(bed.missing for bed in beds),
+            pairs=[pair for bed in beds for pair in bed.pairs],
+        )
 
     def take(self, rows: npt.NDArray[np.int64]) -> Bed:
         """These questions alone."""
         by_question: dict[str, Any] = {what: getattr(self, what)[rows] for what in _BY_QUESTION}
-        return replace(self, said=self.said.take(rows), **by_question)
+        pairs = [self.pairs[i] for i in rows.tolist()]
+        return replace(self, said=self.said.take(rows), pairs=pairs, **by_question)
 
 
 _BY_QUESTION = ("em", "f1", "clusters", "folds", "features", "sets")
@@ -102,6 +108,7 @@ def squad(
         before(backbone, questions, contexts, cache, show),
         sum(text is None for row in answers for text in row),
         np.zeros(len(answers), dtype=np.int64),
+        list(zip(questions, contexts, strict=True)),
     )
 
 
@@ -130,6 +137,7 @@ def judged(
         before(backbone, questions, nothing, cache, show),
         sum(text is None for row in answers for text in row),
         np.zeros(len(answers), dtype=np.int64),
+        list(zip(questions, nothing, strict=True)),
     )
 
 

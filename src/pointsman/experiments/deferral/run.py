@@ -15,7 +15,7 @@ from pointsman.defer.abstain import threshold
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.deferral.ablations import elsewhere, muddled, rejectors, went_on
+from pointsman.experiments.deferral.ablations import Reading, elsewhere, muddled, rejectors, went_on
 from pointsman.experiments.deferral.bed import Bed, judged, squad
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.pictures import draw_frontier, draw_shares
@@ -86,7 +86,9 @@ def run(
         tables += report(bed, folds, found, chosen, prices)
         if only is None:
             show(f"{bed.name}: ablations", 0, 1)
-            tables += [rejectors(bed, folds), muddled(bed, folds)]
+            # Through an adapter it takes minutes a fold; there is one fold of our own readers' questions.
+            adapted = Reading(backbone, fast or backbone, folder, show) if len(folds) == 1 else None
+            tables += [rejectors(bed, folds, adapted), muddled(bed, folds)]
         details[bed.name] = {
             "questions": len(bed),
             "missing answers": bed.missing,

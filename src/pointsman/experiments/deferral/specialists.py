@@ -226,6 +226,7 @@ class Specialists:
             before(self._fast, questions, contexts, self._cache, self._show),
             sum(text is None for row in record.texts for text in row),
             np.array([each.number for each in asked]),
+            list(zip(questions, contexts, strict=True)),
         )
 
     def _asked(self, agents: Sequence[Keyed], asked: Sequence[Asked]) -> Record:

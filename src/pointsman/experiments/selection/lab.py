@@ -64,12 +64,12 @@ class Plans:
 def usual(backbone: Backbone) -> Plans:
     """The plans of the tables.
 
-    A head learns on states that are read once: it takes seven times an adapter's rate and four times its
+    A head learns on states that are read once: it takes three times an adapter's rate and four times its
     steps. Chosen on questions of the dev parts that no other sample holds.
     """
     fast = backbone.device.type == "cuda" or cpu_has_bf16()
     plan = Plan(measure=None, epochs=2, learning_rate=3e-4, evaluations=1, bf16=fast)
-    head = replace(plan, epochs=4, learning_rate=2e-3)
+    head = replace(plan, epochs=4, learning_rate=1e-3)
     warm = replace(plan, epochs=1)
     layers = min(LOWER, backbone.shape.layers // 2)
     usual = tuned(Recipe(frozen=True, iterations=3, from_layer=layers), backbone)
