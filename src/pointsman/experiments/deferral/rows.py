@@ -210,6 +210,7 @@ def rows(bed: Bed) -> list[Row]:
         Row("lift, with evidence", "ours", _lifted),
         Row(OURS, "ours", _looked),
         Row("the same, shuffled", "control", _shuffled),
+        Row(TOGETHER, "control", _together),
         Row("everyone asked, verified", "ours", lambda fold, price: fold.everyone),
         Row(ORACLE, "bound", _oracle),
     ]
@@ -219,6 +220,7 @@ def rows(bed: Bed) -> list[Row]:
 BEST = "best single at that price"
 OURS = "look before you ask"
 ORACLE = "oracle"
+TOGETHER = "best set of agents, all asked"
 LABEL = "best reader of the data set"
 BOUNDS = (ORACLE, f"{LABEL}, oracle")
 
@@ -333,6 +335,21 @@ def _shuffled(fold: Fold, price: float) -> Given:
     found = _looked(fold, price)
     order = np.random.default_rng([fold.seed, fold.number]).permutation(len(fold.test))
     return Given(found.given[order], found.asked[order])
+
+
+def _together(fold: Fold, price: float) -> Given:
+    """The same agents for every question, whichever set of them is worth most on the record, and the answer
+    that a verifier likes best: what asking several is worth where nobody looks before asking on.
+    """
+    cascade = fold.cascade
+    worth = cascade.right.mean(axis=0) - price * (cascade.stations @ fold.units)
+    worth[cascade.start] = -np.inf  # nobody at all
+    k = int(worth.argmax())
+    verifier = cascade.verifiers[k]
+    assert verifier is not None  # somebody is asked
+    choice, chance = best(verifier(fold.test.said))
+    asked = np.broadcast_to(cascade.stations[k], fold.test.em.shape)
+    return Given(choice, np.array(asked), chance.astype(float))
 
 
 def _oracle(fold: Fold, price: float) -> Given:
