@@ -313,7 +313,7 @@ def test_a_threshold_by_hand() -> None:
     assert threshold([0.9, 0.8], [1, 1], error=0.1) == NEVER  # two right answers promise nothing
     with pytest.raises(ConfigError, match="error lies between 0 and 1"):
         threshold(chances, right, error=1.0)
-    with pytest.raises(InputError, match="2 chances and 1 outcomes"):
+    with pytest.raises(InputError, match="2 chances, 1 outcomes"):
         threshold([0.5, 0.4], [1], error=0.1)
 
 
@@ -325,3 +325,29 @@ def test_promises_are_kept() -> None:
         least = threshold(chances, rng.random(600) < chances, error=0.2, delta=0.1)
         kept.append((1 - min(least, 1.0)) / 2 <= 0.2)  # what is wrong above a threshold, uniformly
     assert np.mean(kept) >= 0.85
+
+
+def test_questions_about_one_text_are_wrong_together() -> None:
+    """Forty texts, each easier or harder as a whole: the promise is kept where their spread is known."""
+    rng = np.random.default_rng(0)
+
+    def drawn(texts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        clusters = np.repeat(np.arange(texts), 25)
+        chances = rng.random(len(clusters))
+        shift = rng.normal(scale=0.25, size=texts)[clusters]
+        return chances, rng.random(len(clusters)) < np.clip(chances + shift, 0, 1), clusters
+
+    many = drawn(20_000)
+    kept: dict[bool, list[bool]] = {False: [], True: []}
+    for _ in range(150):
+        chances, right, clusters = drawn(40)
+        for known, found in kept.items():
+            least = threshold(chances, right, 0.25, clusters=clusters if known else None)
+            on = many[0] >= least
+            found.append(not on.any() or 1 - many[1][on].mean() <= 0.25)
+    assert np.mean(kept[False]) < 0.85
+    assert np.mean(kept[True]) >= 0.86  # 0.9 was promised
+    # One text says nothing of others.
+    assert threshold(np.ones(500), np.ones(500), 0.1, clusters=np.zeros(500)) == NEVER
+    with pytest.raises(InputError, match="2 chances, 2 outcomes and 1 numbers of clusters"):
+        threshold([0.5, 0.4], [1, 1], 0.1, clusters=[0])

@@ -270,7 +270,7 @@ def promises(bed: Bed, given: Given) -> Table:
         shares, errors, kept = [], [], []
         for _ in range(100):
             held = np.isin(bed.clusters, generator.permutation(clusters)[: len(clusters) // 2])
-            least = threshold(given.chance[held], em[held], error)
+            least = threshold(given.chance[held], em[held], error, clusters=bed.clusters[held])
             on = ~held & (given.chance >= least)
             shares.append(on.sum() / (~held).sum())
             wrong = 1 - em[on].mean() if on.any() else 0.0
