@@ -186,7 +186,7 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
     assert found["agents"] == ["reader", "far"]
     assert found["questions"] == 120
     assert found["right"][0] == pytest.approx(found["right"][1], abs=0.1)
-    assert [each[3][1] for each in found["at"]][-1] < 0.1
+    assert [each["asked"][1] for each in found["at"]][-1] < 0.1
     assert sum(1 for line in Path(found["answers"]).read_text("utf-8").splitlines() if line) == 240
     notes = tmp_path / "notes"
     notes.mkdir()

@@ -108,13 +108,18 @@ def allocator(
     output.show(f"{folder}: learned from {made.questions:,} questions.")
     for agent, right in zip(names, made.right, strict=True):
         output.show(f"{agent} alone is right on {right:.1%}.")
-    for price, right, cost, shares in made.at:
-        asked = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, shares, strict=True))
-        output.show(f"price {price:g}: right on {right:.1%} at cost {cost:.3f}; asked: {asked}")
+    for each in made.at:
+        asked = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, each.asked, strict=True))
+        output.show(
+            f"price {each.price:g}: right on {each.right:.1%} at cost {each.cost:.3f}; asked: {asked}"
+        )
     for agent, count in zip(names, made.failures, strict=True):
         if count:
             output.note(f"{agent} failed {count:,} times; the same command asks it again")
-    output.show(f"Its card is {folder / 'README.md'}.")
+    output.show(
+        f"Its card is {folder / 'README.md'}; it also says below which chance an answer is better not "
+        "given, so that at most 5, 10 or 20 % of the given ones are wrong."
+    )
     output.document(asdict(made) | {"folder": str(folder), "agents": names, "answers": str(path)})
 
 

@@ -33,9 +33,11 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
     for agent in agents:
         dashes = " | ".join("" for _ in agents)
         lines.append(f"| {agent} alone | {100 * numbers['right'][agent]:.1f} | | {dashes} |")
-    for price, right, cost, shares in numbers["at"]:
-        asked = " | ".join(f"{100 * share:.0f}" for share in shares)
-        lines.append(f"| price {price:g} | {100 * right:.1f} | {cost:.3f} | {asked} |")
+    for each in numbers["at"]:
+        asked = " | ".join(f"{100 * share:.0f}" for share in each["asked"])
+        right, cost = 100 * each["right"], each["cost"]
+        lines.append(f"| price {each['price']:g} | {right:.1f} | {cost:.3f} | {asked} |")
+    lines += _promises(numbers["at"])
     failed = {agent: count for agent, count in numbers["failures"].items() if count}
     if failed:
         counts = ", ".join(f"{agent} {count:,}" for agent, count in failed.items())
@@ -49,3 +51,28 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
         "",
     ]
     return "\n".join(lines)
+
+
+def _promises(at: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where to set the least chance of an answer, for so many errors among those that are given."""
+    errors = [promise["error"] for promise in at[0]["promises"]]
+    lines = [
+        "",
+        "## What can be promised",
+        "",
+        "The least chance at which an answer should be given (`read.min_confidence` in the settings) so that "
+        "no more of the given ones are wrong, with nine chances in ten; in brackets the share of questions "
+        "that then has an answer. New questions about other passages of the same kind are meant.",
+        "",
+        f"| at most wrong | {' | '.join(f'{100 * error:.0f} %' for error in errors)} |",
+        f"|---|{'--:|' * len(errors)}",
+    ]
+    for each in at:
+        cells = [
+            f"{promise['least']:.3f} ({100 * promise['answered']:.0f} %)"
+            if promise["least"] is not None
+            else "–"
+            for promise in each["promises"]
+        ]
+        lines.append(f"| price {each['price']:g} | {' | '.join(cells)} |")
+    return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.splits import normalise
+from pointsman.defer.abstain import NEVER, threshold
 from pointsman.defer.allocator import (
     Directions,
     before,
@@ -31,23 +32,44 @@ from pointsman.types import FloatArray, Passage
 
 LEAST = 100
 PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+PROMISES = (0.05, 0.1, 0.2)
 
 _FOLDS = 5
 _INNER = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """So that at most a share `error` of the given answers is wrong, none is given whose chance is below
+    `least`; a share `answered` of the questions has one. None and 0 where that cannot be promised.
+    """
+
+    error: float
+    least: float | None
+    answered: float
+
+
+@dataclass(frozen=True, slots=True)
+class AtPrice:
+    """What came of a price: the share of right answers, what all that were asked took, the dearest agent 1,
+    and the shares of the questions that each was `asked`.
+    """
+
+    price: float
+    right: float
+    cost: float
+    asked: tuple[float, ...]
+    promises: tuple[Promise, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
-    """What came of it: how often each agent is right, and the cascade at each price, cross-fitted.
-
-    `at` is a list of price, share of right answers, cost with the dearest agent 1, and shares of the
-    questions that each agent was asked.
-    """
+    """What came of it: how often each agent is right, and the cascade `at` each price, cross-fitted."""
 
     folder: Path
     questions: int
     right: tuple[float, ...]
-    at: tuple[tuple[float, float, float, tuple[float, ...]], ...]
+    at: tuple[AtPrice, ...]
     failures: tuple[int, ...]
 
 
@@ -109,7 +131,7 @@ def make_allocator(
             "right": dict(zip(names, made.right, strict=True)),
             "failures": dict(zip(names, record.failures, strict=True)),
             "cost": record.mean_cost().tolist(),
-            "at": [list(each) for each in at],
+            "at": [asdict(each) for each in at],
         },
     }
     card = allocator_card(folder.name, names, numbers)
@@ -137,11 +159,11 @@ def _crossed(
     clusters: npt.NDArray[np.int64],
     units: npt.NDArray[np.float64],
     show: Show,
-) -> tuple[tuple[float, float, float, tuple[float, ...]], ...]:
+) -> tuple[AtPrice, ...]:
     """At each price what came of questions whose passages the cascade did not learn from."""
     folds = clusters % _FOLDS
     unit = units / (units.max() or 1.0)
-    got = np.zeros((len(PRICES), len(right)))
+    got, chance = np.zeros((2, len(PRICES), len(right)))
     asked = np.zeros((len(PRICES), *right.shape), dtype=bool)
     for number, fold in enumerate(np.unique(folds)):
         show("measuring", number, _FOLDS)
@@ -153,13 +175,28 @@ def _crossed(
         for p, price in enumerate(PRICES):
             found = cascade.ask(given.take(test), known, unit, price)
             got[p, test] = right[test, found.choice]
+            chance[p, test] = found.chance
             asked[p, test] = found.seen
     return tuple(
-        (
+        AtPrice(
             price,
             float(got[p].mean()),
             float((asked[p] @ unit).mean()),
             tuple(asked[p].mean(axis=0).tolist()),
+            tuple(_promise(chance[p], got[p], error, clusters) for error in PROMISES),
         )
         for p, price in enumerate(PRICES)
     )
+
+
+def _promise(
+    chance: npt.NDArray[np.float64],
+    got: npt.NDArray[np.float64],
+    error: float,
+    clusters: npt.NDArray[np.int64],
+) -> Promise:
+    """By questions that the chances were not learned from; questions about one passage count together."""
+    least = threshold(chance, got, error, clusters=clusters)
+    if least == NEVER:
+        return Promise(error, None, 0.0)
+    return Promise(error, least, float((chance >= least).mean()))
