@@ -368,6 +368,7 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
             "question" in text or "exact match" in text
             for text in words(tmp_path / f"out-{name}.svg")
         )
+    assert "answers given, price 0" in words(tmp_path / "out-specialists-calibration.svg")
     with pytest.raises(InputError, match="there is no row 'nobody'"):
         run(data, backbone, tmp_path / "run", only=["nobody"])
 

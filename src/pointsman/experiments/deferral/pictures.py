@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.evaluate.calibration import reliability
 from pointsman.experiments.deferral.bed import Bed
-from pointsman.experiments.deferral.rows import Given, Row
+from pointsman.experiments.deferral.rows import OURS, Fold, Given, Row
 from pointsman.experiments.drawing import COLOURS, DASHES, MARKERS, drawing
+from pointsman.experiments.relevance.pictures import reliability_diagrams
 
 _LINES = ("logistic", "surrogate, u = 1, printed", "surrogate, u = 1, shifted")
 _BELOW, _ABOVE = 15, 4  # points of exact match about the best agent
@@ -64,6 +66,26 @@ def draw_frontier(
         axes.set_title(bed.name)
         axes.legend(fontsize=6)
     return path
+
+
+def draw_calibration(
+    bed: Bed,
+    folds: Sequence[Fold],
+    found: Mapping[tuple[str, float], Given],
+    prices: Sequence[float],
+    path: Path,
+) -> Path:
+    """How often what was foreseen came true: of all agents before anyone was asked, and of the answers given."""
+    before = np.concatenate([1 - fold.expected for fold in folds])
+    right = np.concatenate([fold.test.em for fold in folds])
+    diagrams = {"all agents, before asking": reliability(before.ravel(), right.ravel())}
+    rows = np.arange(len(bed))
+    for price in prices:
+        given = found[OURS, price]
+        if given.chance is not None:
+            em = bed.em[rows, given.given]
+            diagrams[f"answers given, price {price:g}"] = reliability(given.chance, em)
+    return reliability_diagrams(diagrams, path)
 
 
 def draw_shares(bed: Bed, shares: Mapping[float, npt.NDArray[np.float64]], path: Path) -> Path:

@@ -18,7 +18,7 @@ from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.deferral.ablations import Reading, elsewhere, muddled, rejectors, went_on
 from pointsman.experiments.deferral.bed import Bed, judged, squad
 from pointsman.experiments.deferral.measured import outcome, utility
-from pointsman.experiments.deferral.pictures import draw_frontier, draw_shares
+from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
 from pointsman.experiments.deferral.rows import (
     BEST,
     OURS,
@@ -99,6 +99,9 @@ def run(
             if any(row.name == OURS for row in chosen):
                 shares = draw.with_name(f"{draw.name}-{short}-asked.svg")
                 draw_shares(bed, {p: found[OURS, p].asked.mean(axis=0) for p in prices}, shares)
+                some = sorted({prices[0], prices[len(prices) // 2]})
+                sure = draw.with_name(f"{draw.name}-{short}-calibration.svg")
+                draw_calibration(bed, folds, found, some, sure)
     if reader is not None and only is None:
         names = [name for names in DOMAINS.values() for name in names]
         tables += [
