@@ -35,6 +35,7 @@ from pointsman.types import Answer, BackboneIdentity, Hit, Passage, Where
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.backbone.weights import Weights
+    from pointsman.defer.allocator import Judge
     from pointsman.pipeline import Pipeline
     from pointsman.protocols import Agent, Allocator, Grader, QueryFit, Reader, Router, Selector
     from pointsman.read.reader import SpanReader, WindowReader
@@ -427,10 +428,17 @@ class Workspace:
         names, units = [READER, *(agent.name for agent in further)], [0.0, *self.agent_prices]
         if self.settings.defer.allocator != UNALLOCATED:
             folder = self._specialist(self.settings.defer.allocator, "allocator")
-            return load_allocator(folder, self.backbone, names, units)
+            return load_allocator(folder, self.backbone, names, units, self.judge)
         if not further:
             return FirstAgent(names)
         return LookFirst(names, [0.0, *(agent.right for agent in further)], units)
+
+    @property
+    def judge(self) -> Judge:
+        """Who looks at passages for what agents said: the reader."""
+        from pointsman.read.verify import judge
+
+        return partial(judge, self.reader)
 
     @property
     def agent_prices(self) -> list[float]:

@@ -91,6 +91,7 @@ def make(backbone: Backbone, place: Path, given: Sequence[Guessing], **more: Any
         data="a.json",
         command="me",
         show=lambda *_: None,
+        judge=usual.get("judge"),
     )
 
 
@@ -157,6 +158,38 @@ def test_what_came_of_it(made: tuple[Made, Path]) -> None:
     assert "| at most wrong | 5 % | 10 % | 20 % |" in card
     for part in ("# allocator: an allocator", "small, large", "    me", "| price 0.1 |"):
         assert part in card
+
+
+def test_a_reader_that_looks_is_asked_where_it_was_trained_with_one(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    """It likes what is right: then the cheap one is known to be wrong, whatever it says."""
+    looked: list[int] = []
+
+    def judge(
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        texts: Sequence[Sequence[str | None]],
+    ) -> np.ndarray:
+        looked.append(len(questions))
+        rows = [
+            [0.0 if not t else -0.1 if t.startswith("red") else -5.0 for t in row] for row in texts
+        ]
+        return np.array(rows, dtype=np.float32)
+
+    made = make(backbone, tmp_path, agents(), judge=judge)
+    assert looked == [N]
+    assert made.at[1].right > 0.9
+    folder = tmp_path / "allocator"
+    allocator = load_allocator(folder, backbone, ["small", "large"], UNITS, judge)
+    allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05)
+    assert looked == [N]  # nothing was said yet
+    seen = [{0: Answer(QUESTIONS[0], "red 0", 0.5)}, {0: Answer(QUESTIONS[1], "blue", 0.5)}]
+    found = allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
+    assert looked == [N, 2]
+    assert found.choice.tolist() == [0, 1]
+    with pytest.raises(ConfigError, match="trained with a reader that looks"):
+        load_allocator(folder, backbone, ["small", "large"], UNITS)
 
 
 def test_it_decides_by_what_was_said(made: tuple[Made, Path], backbone: Backbone) -> None:

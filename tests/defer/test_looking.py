@@ -106,6 +106,27 @@ def test_how_sure_agents_are_of_themselves() -> None:
         said(["?"], [""], [["red", "blue"]], [[0.5]])
 
 
+def test_what_a_reader_that_looked_thinks() -> None:
+    """Two agents nobody can tell apart, and a reader that finds the right answer likelier, mostly."""
+    rng = np.random.default_rng(0)
+    n = 2_000
+    first = rng.random(n) < 0.5
+    rows = [["red", "blue"] if one else ["blue", "red"] for one in rng.random(n) < 0.5]
+    right = np.stack([first, ~first], axis=1).astype(float)
+    liked = np.where(rng.random((n, 1)) < 0.75, right, 1 - right)
+    looked = np.log(np.where(liked > 0, 0.6, 0.2)).astype(np.float32)
+    seen = said(["?"] * n, [""] * n, rows, looked=looked)
+    asked = np.ones(2, dtype=bool)
+    choice, chance = best(Verifier.learn(seen, right, asked)(seen))
+    assert right[np.arange(n), choice].mean() == pytest.approx(0.75, abs=0.04)
+    assert chance.mean() == pytest.approx(0.75, abs=0.04)
+    # Nobody looked at what was not said.
+    none = said(["?"], [""], [["red", None]], looked=np.array([[-1.0, -2.0]], dtype=np.float32))
+    assert none.looked.tolist() == [[-1.0, 0.0]]
+    with pytest.raises(InputError, match="log-probabilities"):
+        said(["?"], [""], [["red", "blue"]], looked=np.zeros((1, 3), dtype=np.float32))
+
+
 def test_kinds_of_questions() -> None:
     kinds = [
         question_kind(q) for q in ("How many are there?", "How so?", "Somewho", "In what year?")
@@ -257,7 +278,10 @@ def test_an_answer_does_not_depend_on_what_was_not_asked(cascade: Cascade) -> No
     same[:, 3, 3] = True
     shape[:, 3] = other.shape[:, 3]
     changed = cascade.ask(
-        Said(given, same, overlap, shape, TEST[0].asked, TEST[0].own), TEST[2], UNITS, 0.3
+        Said(given, same, overlap, shape, TEST[0].asked, TEST[0].own, TEST[0].looked),
+        TEST[2],
+        UNITS,
+        0.3,
     )
     np.testing.assert_array_equal(changed.seen[without], asked.seen[without])
     np.testing.assert_array_equal(changed.choice[without], asked.choice[without])

@@ -102,6 +102,7 @@ def allocator(
                 folder,
                 data=", ".join(file.name for file in data),
                 command=command_words(context.obj or ()),
+                judge=workspace.judge,
                 show=lambda what, done, total: working.say(f"{what}: {done:,} of {total:,}"),
             )
         names = [agent.name for agent in workspace.agents]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
 FORMAT_VERSION = 2
 
 Seen = Sequence[Mapping[int, Answer]]
+Judge = Callable[
+    [Sequence[str], Sequence[Sequence[Passage]], Sequence[Sequence[str | None]]], FloatArray
+]
+"""Questions, their passages, answers [n][A] -> how likely a reader finds each, log-probabilities [n, A]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +75,8 @@ class CascadeAllocator:
     """Looks at what was said before it asks on (protocol `Allocator`).
 
     `units` [A] is what each agent takes, in any one unit; a changed price or unit needs no training.
-    Raises ConfigError where the cascade was trained for other agents.
+    `judge` looks at the passages for what was said, where the cascade was trained with one. Raises
+    ConfigError where the cascade was trained for other agents.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class CascadeAllocator:
         cascade: Cascade,
         agents: Sequence[str],
         units: Sequence[float],
+        judge: Judge | None = None,
     ) -> None:
         if tuple(trained_for) != tuple(agents):
             raise ConfigError(
@@ -92,6 +98,7 @@ class CascadeAllocator:
         self._agents = tuple(agents)
         self._directions = directions
         self._cascade = cascade
+        self._judge = judge
         dearest = max(units, default=0.0)
         self._units = np.asarray(units, dtype=np.float64) / (dearest or 1.0)
         self._sizes = cascade.stations.sum(axis=1)
@@ -116,7 +123,10 @@ class CascadeAllocator:
         if not count:
             return Allocation(self._agents, choice, worth, chances)
         sure = [[_sure(row.get(j)) for j in range(agents)] for row in answers]
-        found = said(questions, [shown(row) for row in contexts], texts, sure)
+        looked = None
+        if self._judge is not None and asked.any():
+            looked = self._judge(questions, contexts, texts)
+        found = said(questions, [shown(row) for row in contexts], texts, sure, looked)
         known = self._directions(before(self._backbone, questions, contexts))
         at = np.array([self._station(row) for row in asked])
         for k in np.unique(at):
@@ -195,19 +205,23 @@ def save_allocator(
 
 
 def load_allocator(
-    folder: Path, backbone: Backbone, agents: Sequence[str], units: Sequence[float]
+    folder: Path,
+    backbone: Backbone,
+    agents: Sequence[str],
+    units: Sequence[float],
+    judge: Judge | None = None,
 ) -> CascadeAllocator:
-    """Read a cascade for these agents.
+    """Read a cascade for these agents; `judge` is asked where it was trained with one.
 
     Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
-    base, ConfigError where it was trained for other agents.
+    base, ConfigError where it was trained for other agents, or with a reader that looks and there is none.
     """
     path = folder / DESCRIPTION
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         base, names = known["base"], [str(name) for name in known["agents"]]
         stations = np.array(known["stations"], dtype=bool)
-        version = int(known["format_version"])
+        version, looks = int(known["format_version"]), bool(known.get("looks", False))
     except FileNotFoundError:
         raise SpecialistError(f"{folder}: not an allocator (no {DESCRIPTION})") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -224,6 +238,10 @@ def load_allocator(
     if base["sha256"] != backbone.identity.sha256:
         raise BackboneMismatchError(
             f"{folder.name} was trained on the base {base['name']}, this one is {backbone.identity.name}"
+        )
+    if looks and judge is None:
+        raise ConfigError(
+            f"{folder.name} was trained with a reader that looks at the passages; it needs one here too"
         )
     found = {k: v.numpy() for k, v in read_safetensors(folder / WEIGHTS).items()}
 
@@ -244,7 +262,9 @@ def load_allocator(
         directions = Directions(*part("directions", ("mean", "main")))
     except (KeyError, ValueError, IndexError) as error:
         raise SpecialistError(f"{folder / WEIGHTS}: corrupt ({error!r}); train it again") from error
-    return CascadeAllocator(backbone, names, directions, cascade, agents, units)
+    return CascadeAllocator(
+        backbone, names, directions, cascade, agents, units, judge if looks else None
+    )
 
 
 def check_allocator_replaceable(folder: Path) -> None:

@@ -89,7 +89,8 @@ class Said:
     [n, A, A] the F1 of their words; both are 0 beside an agent that gave nothing. `given` [n, A] is
     whether an agent answered at all. `shape` [n, A, s] describes an answer by itself and in its
     passage, `asked` [n, q] the question. `own` [n, A] is how sure each agent says that it is itself, in
-    log-odds, 0 where it says nothing of the kind.
+    log-odds, 0 where it says nothing of the kind; `looked` [n, A] how likely a reader of ours that looked
+    at the passage finds each answer, its log-probability, 0 where none looked.
     """
 
     given: Mask
@@ -98,6 +99,7 @@ class Said:
     shape: Floats
     asked: Floats
     own: Floats
+    looked: Floats
 
     def __len__(self) -> int:
         return len(self.given)
@@ -124,10 +126,12 @@ def said(
     contexts: Sequence[str],
     answers: Sequence[Sequence[str | None]],
     sure: Sequence[Sequence[float | None]] | None = None,
+    looked: Floats | None = None,
 ) -> Said:
     """Of questions [n] with their contexts [n] ("" for none) and each agent's answer [n][A], None for none.
 
-    `sure` [n][A] is how likely an agent itself says that its answer is right, None where it does not.
+    `sure` [n][A] is how likely an agent itself says that its answer is right, None where it does not;
+    `looked` [n, A] the log-probabilities of answers by a reader that looked.
     Raises InputError where the lengths differ or there is no question.
     """
     if not len(questions) == len(contexts) == len(answers) or not questions:
@@ -145,14 +149,17 @@ def said(
             raise InputError("every answer needs a chance, None where its agent gave none")
         chances = np.array([[0.5 if p is None else p for p in row] for row in sure])
         own = log_odds(chances.clip(_NEVER, 1 - _NEVER)) * given
-    return Said(given, same, overlap, shape, asked, own.astype(np.float32))
+    seen = np.zeros(given.shape, np.float32) if looked is None else np.asarray(looked, np.float32)
+    if seen.shape != given.shape:
+        raise InputError(f"{seen.shape} log-probabilities of {given.shape} answers")
+    return Said(given, same, overlap, shape, asked, own.astype(np.float32), seen * given)
 
 
 def features(said: Said, seen: Mask) -> Floats:
     """What a verifier looks at [n, A, f]: each agent's answer where the agents `seen` [n, A] were asked.
 
     Who of them gives the same answer and how sure of it they say they are, how much their words overlap,
-    how many agree, and the answer's shape: what tells the answers of one question from one another. Rows
+    how many agree, what a reader that looked thinks of it, and the answer's shape: what tells the answers of one question from one another. Rows
     of agents that were not seen mean nothing.
     """
     seen = seen & said.given
@@ -164,6 +171,8 @@ def features(said: Said, seen: Mask) -> Floats:
         count,
         count / np.maximum(total, 1),
         soft.sum(-1, keepdims=True) / np.maximum(total, 1),
+        said.looked[:, :, None],
+        probable(said.looked)[:, :, None],
     ]
     parts = [votes, votes * said.own[:, None, :], soft, *numbers, said.shape]
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=-1)
@@ -175,6 +184,11 @@ def first_of_each(said: Said, seen: Mask) -> Mask:
     earlier = np.tril(np.ones((said.agents, said.agents), dtype=bool), -1)
     repeated = (said.same & seen[:, None, :] & earlier[None]).any(-1)
     return np.asarray(seen & ~repeated)
+
+
+def probable(looked: Floats) -> Floats:
+    """Probabilities [n, A] of log-probabilities; 0 where nobody looked, not 1."""
+    return np.asarray(np.where(looked < 0, np.exp(looked), 0), dtype=np.float32)
 
 
 def question_kind(question: str) -> int:

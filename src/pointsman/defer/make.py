@@ -15,6 +15,7 @@ from pointsman.data.splits import normalise
 from pointsman.defer.abstain import NEVER, threshold
 from pointsman.defer.allocator import (
     Directions,
+    Judge,
     before,
     check_allocator_replaceable,
     save_allocator,
@@ -86,10 +87,12 @@ def make_allocator(
     data: str,
     command: str,
     show: Show,
+    judge: Judge | None = None,
 ) -> Made:
     """Train a cascade among these agents on questions with known `answers`, and save it to `folder`.
 
-    Every agent is asked every question first, and what it says is kept in the file `kept`. `units` [A]
+    Every agent is asked every question first, and what it says is kept in the file `kept`; a `judge`
+    looks at the passages for each answer. `units` [A]
     is what each takes, for what is measured; the allocator itself serves any. Raises InputError for one
     agent only, where nothing can be chosen, for fewer than a hundred questions and for too few passages; what `collect` and
     `save_allocator` raise.
@@ -111,7 +114,11 @@ def make_allocator(
         )
     check_allocator_replaceable(folder)
     record = collect(agents, questions, contexts, kept, show)
-    given = said(questions, texts, record.texts, record.sure)
+    looked = None
+    if judge is not None:
+        show("looking at the passages", 0, len(questions))
+        looked = judge(questions, contexts, record.texts)
+    given = said(questions, texts, record.texts, record.sure, looked)
     right = np.array(
         [
             [float(text is not None and exact_match(text, golden)) for text in row]
@@ -126,6 +133,7 @@ def make_allocator(
     directions, cascade = _learned(given, vectors, right, clusters, units)
     made = Made(folder, len(questions), tuple(right.mean(axis=0).tolist()), at, record.failures)
     numbers: dict[str, Any] = {
+        "looks": judge is not None,
         "training": {"command": command, "data": data, "questions": len(questions)},
         "numbers": {
             "right": dict(zip(names, made.right, strict=True)),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pointsman.defer.candidates import Floats, Mask, Said, features, first_of_each
+from pointsman.defer.candidates import Floats, Mask, Said, features, first_of_each, probable
 from pointsman.defer.cost import Choices
 from pointsman.defer.logistic import Logistic, log_odds
 
@@ -128,12 +128,22 @@ def state(said: Said, asked: Mask, chances: Floats) -> Floats:
     parts = [
         said.same[rows, choice] & asked,
         said.same[rows, choice] * said.own * asked,
+        *_looked(said, asked, choice),
         said.overlap[rows, choice] * asked,
         sureness(said, asked, chances),
         np.where(held[:, None], said.shape[rows, choice], 0),
         said.asked,
     ]
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=1)
+
+
+def _looked(said: Said, asked: Mask, choice: Choices) -> list[Floats]:
+    """What the reader that looked thinks of the best answer [n, 1] twice, and of the best other one [n, 1]."""
+    rows = np.arange(len(said))
+    chance = probable(said.looked) * _rows(said, asked)
+    others = np.where(said.same[rows, choice], 0, chance).max(axis=1)
+    mine = said.looked[rows, choice] * (said.given & asked)[rows, choice]
+    return [each[:, None] for each in (mine, chance[rows, choice], others)]
 
 
 def sureness(said: Said, asked: Mask, chances: Floats) -> Floats:
