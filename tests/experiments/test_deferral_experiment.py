@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from pointsman.experiments.deferral.ablations import (
     MUDDLED,
     Reading,
     elsewhere,
+    looked,
     muddled,
     rejectors,
     went_on,
@@ -58,7 +60,7 @@ from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part
 from pointsman.training.loop import Plan
-from pointsman.types import ReadingExample
+from pointsman.types import Passage, ReadingExample
 from tiny import write_tiny
 
 ARTICLES, EACH = 15, 12
@@ -317,6 +319,30 @@ def test_the_beds(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     other = judged(data, backbone, ArrayCache(tmp_path), silent)
     assert other.agents == tuple(name for name, _ in JUDGED.values())
     assert sorted(np.bincount(other.folds)) == [12] * 5
+
+
+def test_what_a_look_is_worth(data: Path, backbone: Backbone, tmp_path: Path) -> None:
+    """A reader that knows: who is asked matters no more, all that any agent knows is found."""
+    asked: list[int] = []
+
+    def judge(
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        texts: Sequence[Sequence[str | None]],
+    ) -> np.ndarray:
+        asked.append(len(questions))
+        likes = [[-0.1 if (t or "").startswith("red") else -6.0 for t in row] for row in texts]
+        return np.array(likes, dtype=np.float32)
+
+    bed = squad(data, backbone, ArrayCache(tmp_path), silent, judge=judge)
+    # Articles 3, 4, 8, 9, 13 and 14: those that no reader of ours learned from.
+    assert len(bed) == 6 * EACH
+    assert asked == [1, len(bed)]
+    table = looked(bed, (0.0,), 0)
+    em = {row[1]: row[2] for row in table.rows}
+    assert em["everyone asked, verified, looked"] == bed.em.max(axis=1).mean()
+    assert em["everyone asked, verified, looked"] >= em["everyone asked, verified"]
+    assert [row[-1] is None for row in table.rows] == [True, False, True, False]
 
 
 def test_no_row_but_the_bound_knows_the_test(

@@ -21,11 +21,13 @@ from pointsman.experiments.deferral.bed import Bed
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.rows import (
     BEST,
+    EVERYONE,
     OURS,
     REJECTOR,
     Fold,
     Given,
     Learned,
+    all_folds,
     decided,
     rows,
 )
@@ -124,6 +126,50 @@ def muddled(bed: Bed, folds: Sequence[Fold]) -> Table:
         cells.append([share, OURS, *_line(bed, folds, ours)])
     note = f"At price {PRICE:g}. Of so many questions what is known before is another question's."
     return Table(f"{bed.name}: a degraded rejector", columns, cells, [note])
+
+
+def looked(bed: Bed, prices: Sequence[float], seed: int) -> Table:
+    """What it is worth that a reader of ours looks at the passage for each answer."""
+    blind = replace(bed, said=replace(bed.said, looked=np.zeros_like(bed.said.looked)))
+    columns: list[Column | str] = [
+        Column("price", decimals=2),
+        "row",
+        Column("EM", scale=100, decimals=2),
+        Column("cost", scale=100),
+        Column(f"{bed.agents[-1]} asked", scale=100),
+        Column("EM against best single", scale=100, decimals=2),
+        Column("EM against not looking", scale=100, decimals=2),
+        Column("utility against not looking", scale=100, decimals=2),
+    ]
+    cells: list[list[Cell]] = []
+    every = {row.name: row for row in rows(bed)}
+    clusters = bed.clusters.tolist()
+    folds = {what: all_folds(each, seed) for what, each in (("", blind), (", looked", bed))}
+    for price in prices:
+        single = outcome(bed, decided(bed, every[BEST], price, folds[""]))[0]
+        for name in (OURS, EVERYONE):
+            found = {what: decided(bed, every[name], price, each) for what, each in folds.items()}
+            for what, given in found.items():
+                em, _, cost = outcome(bed, given)
+                line: list[Cell] = [price, f"{name}{what}", float(em.mean()), float(cost.mean())]
+                line += [
+                    float(given.asked[:, -1].mean()),
+                    bootstrap_interval(em - single, clusters),
+                ]
+                if what:
+                    before = found[""]
+                    gained = utility(bed, given, price) - utility(bed, before, price)
+                    line.append(bootstrap_interval(em - outcome(bed, before)[0], clusters))
+                    line.append(bootstrap_interval(gained, clusters))
+                else:
+                    line += [None, None]
+                cells.append(line)
+    note = (
+        f"{len(bed):,} questions of articles that the reader did not learn from, five-fold; intervals over "
+        f"{len(set(clusters)):,} articles. What looking takes is not counted: a reader of 23 million parameters "
+        "once a question."
+    )
+    return Table(f"{bed.name}: what a look is worth", columns, cells, [note])
 
 
 def elsewhere(record: Bed, test: Bed, names: Sequence[str], seed: int) -> Table:

@@ -211,7 +211,7 @@ def rows(bed: Bed) -> list[Row]:
         Row(OURS, "ours", _looked),
         Row("the same, shuffled", "control", _shuffled),
         Row(TOGETHER, "control", _together),
-        Row("everyone asked, verified", "ours", lambda fold, price: fold.everyone),
+        Row(EVERYONE, "ours", lambda fold, price: fold.everyone),
         Row(ORACLE, "bound", _oracle),
     ]
     return made
@@ -220,6 +220,7 @@ def rows(bed: Bed) -> list[Row]:
 BEST = "best single at that price"
 OURS = "look before you ask"
 ORACLE = "oracle"
+EVERYONE = "everyone asked, verified"
 TOGETHER = "best set of agents, all asked"
 LABEL = "best reader of the data set"
 BOUNDS = (ORACLE, f"{LABEL}, oracle")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from pointsman.defer.abstain import threshold
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.deferral.ablations import Reading, elsewhere, muddled, rejectors, went_on
+from pointsman.experiments.deferral.ablations import (
+    Reading,
+    elsewhere,
+    looked,
+    muddled,
+    rejectors,
+    went_on,
+)
 from pointsman.experiments.deferral.bed import Bed, judged, squad
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
@@ -34,7 +42,9 @@ from pointsman.experiments.deferral.rows import (
 from pointsman.experiments.deferral.specialists import DOMAINS, Sizes, Specialists
 from pointsman.experiments.deferral.tampered import tampered
 from pointsman.experiments.report import Report, Show, named, silent
+from pointsman.read.reader import ReaderSettings, SpanReader
 from pointsman.read.task import Part
+from pointsman.read.verify import log_likelihoods
 
 PRICES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Correct answers given up for one unit of cost, the dearest agent costing one."""
@@ -103,6 +113,12 @@ def run(
                 sure = draw.with_name(f"{draw.name}-{short}-calibration.svg")
                 draw_calibration(bed, folds, found, some, sure)
     if reader is not None and only is None:
+        fast = fast or backbone
+        fast.add_adapter("judge", reader.adapter)
+        settings = sizes.reader if sizes else ReaderSettings()
+        judge = partial(log_likelihoods, SpanReader(fast, reader.head, "judge", settings))
+        seen = squad(data, backbone, cache, show, limit, judge)
+        tables.append(looked(seen, (0.0, 0.03, 0.05, 0.1), seed))
         names = [name for names in DOMAINS.values() for name in names]
         tables += [
             elsewhere(record, test, names, seed),
