@@ -79,6 +79,7 @@ def agents() -> list[Guessing]:
 def make(backbone: Backbone, place: Path, given: Sequence[Guessing], **more: Any) -> Made:
     usual: dict[str, Any] = {"questions": QUESTIONS, "contexts": CONTEXTS, "answers": GOLD}
     usual |= more
+    usual["sources"] = [context[0].text if context else "" for context in usual["contexts"]]
     return make_allocator(
         backbone,
         given,
@@ -86,6 +87,7 @@ def make(backbone: Backbone, place: Path, given: Sequence[Guessing], **more: Any
         usual["questions"],
         usual["contexts"],
         usual["answers"],
+        usual["sources"],
         place / "answers.jsonl",
         place / "allocator",
         data="a.json",
@@ -178,15 +180,24 @@ def test_a_reader_that_looks_is_asked_where_it_was_trained_with_one(
         return np.array(rows, dtype=np.float32)
 
     made = make(backbone, tmp_path, agents(), judge=judge)
-    assert looked == [N]
+    assert sum(looked) == N
+    looked.clear()
     assert made.at[1].right > 0.9
     folder = tmp_path / "allocator"
     allocator = load_allocator(folder, backbone, ["small", "large"], UNITS, judge)
     allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05)
-    assert looked == [N]  # nothing was said yet
+    assert looked == []  # nothing was said yet
     seen = [{0: Answer(QUESTIONS[0], "red 0", 0.5)}, {0: Answer(QUESTIONS[1], "blue", 0.5)}]
     found = allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
-    assert looked == [N, 2]
+    assert looked == [2]
+    # The same again, and another agent that says the same, are not looked at again.
+    allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
+    both = [{**seen[0], 1: Answer(QUESTIONS[0], "red 0", 0.5)}, seen[1]]
+    allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, both)
+    assert looked == [2]
+    seen[1] = {**seen[1], 1: Answer(QUESTIONS[1], "red 0", 0.5)}
+    assert allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen).choice.tolist() == [0, 1]
+    assert looked == [2, 1]
     assert found.choice.tolist() == [0, 1]
     with pytest.raises(ConfigError, match="trained with a reader that looks"):
         load_allocator(folder, backbone, ["small", "large"], UNITS)

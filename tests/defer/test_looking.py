@@ -375,3 +375,13 @@ def test_questions_about_one_text_are_wrong_together() -> None:
     assert threshold(np.ones(500), np.ones(500), 0.1, clusters=np.zeros(500)) == NEVER
     with pytest.raises(InputError, match="2 chances, 2 outcomes and 1 numbers of clusters"):
         threshold([0.5, 0.4], [1, 1], 0.1, clusters=[0])
+
+
+def test_where_several_take_the_same_any_dearer_one_may_follow() -> None:
+    """Three cheap ones, three dear ones: who goes first is not said by the price."""
+    found = {tuple(np.flatnonzero(row)) for row in stations([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])}
+    assert {(i, j) for i in range(3) for j in range(3, 6)} <= found
+    assert (0, 1) not in found
+    assert {(), (0,), (5,), tuple(range(6))} <= found
+    # Of different prices there are no more than before.
+    assert len(stations([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])) < 20

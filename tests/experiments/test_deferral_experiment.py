@@ -30,7 +30,7 @@ from pointsman.experiments.deferral.ablations import (
     rejectors,
     went_on,
 )
-from pointsman.experiments.deferral.bed import Bed, judged, squad
+from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
 from pointsman.experiments.deferral.rows import (
     BEST,
@@ -334,10 +334,12 @@ def test_what_a_look_is_worth(data: Path, backbone: Backbone, tmp_path: Path) ->
         likes = [[-0.1 if (t or "").startswith("red") else -6.0 for t in row] for row in texts]
         return np.array(likes, dtype=np.float32)
 
-    bed = squad(data, backbone, ArrayCache(tmp_path), silent, judge=judge)
+    bed = looked_at(data, backbone, ArrayCache(tmp_path), silent, judge)
+    assert bed is not None
+    assert looked_at(data, backbone, ArrayCache(tmp_path), silent, judge, limit=EACH) is None
     # Articles 3, 4, 8, 9, 13 and 14: those that no reader of ours learned from.
     assert len(bed) == 6 * EACH
-    assert asked == [1, len(bed)]
+    assert asked == [8, len(bed)]
     table = looked(bed, (0.0,), 0)
     em = {row[1]: row[2] for row in table.rows}
     assert em["everyone asked, verified, looked"] == bed.em.max(axis=1).mean()

@@ -290,16 +290,19 @@ def deferral(
 
     def measure(show: Show) -> Report:
         from pointsman.backbone.encoder import Backbone
+        from pointsman.backbone.weights import DEFAULT_SHA256
         from pointsman.experiments.deferral.run import run as run_deferral
         from pointsman.read.recipe import read_trained
 
         base = encoder_to_train(backbone)
         folder = run or cache_directory() / "deferral"
+        ours = base.identity.sha256 == DEFAULT_SHA256
         return run_deferral(
             data,
             base,
             folder,
-            reader=read_trained(base, reader_folder("default")) if readers else None,
+            # The reader that ships, as which ours begin, is of the base that ships.
+            reader=read_trained(base, reader_folder("default")) if readers and ours else None,
             fast=Backbone.load(backbone),
             seed=seed,
             limit=limit,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from pointsman.cli.output import Output
 from pointsman.cli.places import cache_directory
 from pointsman.cli.training import LOG_EVERY, check_free, command_words
 from pointsman.errors import InputError
+
+if TYPE_CHECKING:
+    from pointsman.types import ReadingExample
 
 EXAMPLES = """
 Examples:
@@ -98,6 +102,7 @@ def allocator(
                 questions,
                 contexts,
                 [each.answers for each in examples],
+                _sources(examples),
                 path,
                 folder,
                 data=", ".join(file.name for file in data),
@@ -122,6 +127,15 @@ def allocator(
         "given, so that at most 5, 10 or 20 % of the given ones are wrong."
     )
     output.document(asdict(made) | {"folder": str(folder), "agents": names, "answers": str(path)})
+
+
+def _sources(examples: Sequence[ReadingExample]) -> list[str]:
+    """The article that each question is about; its paragraph where there are too few articles."""
+    from pointsman.defer.make import LEAST_SOURCES
+
+    articles = [each.cluster for each in examples]
+    enough = len(set(articles)) >= LEAST_SOURCES
+    return articles if enough else [each.context for each in examples]
 
 
 def _kept(space: Path) -> str:

@@ -25,6 +25,9 @@ from pointsman.types import Allocation, Answer, FloatArray, Passage
 DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
 FORMAT_VERSION = 2
 
+# Questions whose answers were looked at; a server is asked about the same ones again and again.
+_REMEMBERED = 1_024
+
 Seen = Sequence[Mapping[int, Answer]]
 Judge = Callable[
     [Sequence[str], Sequence[Sequence[Passage]], Sequence[Sequence[str | None]]], FloatArray
@@ -103,6 +106,7 @@ class CascadeAllocator:
         self._units = np.asarray(units, dtype=np.float64) / (dearest or 1.0)
         self._sizes = cascade.stations.sum(axis=1)
         self._plans: dict[float, Planned] = {}
+        self._liked: dict[tuple[str, ...], dict[str, float]] = {}
 
     def allocate(
         self,
@@ -123,9 +127,7 @@ class CascadeAllocator:
         if not count:
             return Allocation(self._agents, choice, worth, chances)
         sure = [[_sure(row.get(j)) for j in range(agents)] for row in answers]
-        looked = None
-        if self._judge is not None and asked.any():
-            looked = self._judge(questions, contexts, texts)
+        looked = self._looked(questions, contexts, texts)
         found = said(questions, [shown(row) for row in contexts], texts, sure, looked)
         known = self._directions(before(self._backbone, questions, contexts))
         at = np.array([self._station(row) for row in asked])
@@ -143,6 +145,43 @@ class CascadeAllocator:
             # One price at a time is what there is; somebody may try a thousand.
             self._plans = {price: Planned(self._cascade, self._units, price, everyone)}
         return self._plans[price]
+
+    def _looked(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        texts: Sequence[Sequence[str | None]],
+    ) -> FloatArray | None:
+        """What the judge thinks of each answer [n, A], asked only where one is new: on its way a question
+        comes here once for every agent.
+        """
+        if self._judge is None:
+            return None
+        keys = [
+            (question, *(passage.text for passage in row))
+            for question, row in zip(questions, contexts, strict=True)
+        ]
+        new = [
+            i
+            for i, (key, row) in enumerate(zip(keys, texts, strict=True))
+            if any(text and text not in self._liked.get(key, {}) for text in row)
+        ]
+        if len(self._liked) > _REMEMBERED:
+            self._liked = {key: self._liked.get(key, {}) for key in keys}
+        if new:
+            rows = [texts[i] for i in new]
+            found = self._judge([questions[i] for i in new], [contexts[i] for i in new], rows)
+            for i, row, liked in zip(new, rows, found.tolist(), strict=True):
+                here = self._liked.setdefault(keys[i], {})
+                here.update({text: p for text, p in zip(row, liked, strict=True) if text})
+        liked_by = [self._liked.get(key, {}) for key in keys]
+        return np.array(
+            [
+                [here[text] if text else 0.0 for text in row]
+                for here, row in zip(liked_by, texts, strict=True)
+            ],
+            dtype=np.float32,
+        ).reshape(len(questions), len(self._agents))
 
     def _station(self, asked: npt.NDArray[np.bool_]) -> int:
         """The smallest station that holds all that were asked: where a cascade on its way is going."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,10 +70,16 @@ def _promises(at: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for each in at:
         cells = [
-            f"{promise['least']:.3f} ({100 * promise['answered']:.0f} %)"
+            f"{_at_least(promise['least'])} ({100 * promise['answered']:.0f} %)"
             if promise["least"] is not None
             else "–"
             for promise in each["promises"]
         ]
         lines.append(f"| price {each['price']:g} | {' | '.join(cells)} |")
     return lines
+
+
+def _at_least(chance: float) -> str:
+    """Never below what was tested, and never 1 where that was not."""
+    rounded = math.ceil(chance * 10_000) / 10_000
+    return f"{rounded:.4f}" if rounded < 1 or chance >= 1 else str(chance)

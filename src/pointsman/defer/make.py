@@ -37,6 +37,9 @@ PROMISES = (0.05, 0.1, 0.2)
 
 _FOLDS = 5
 _INNER = 3
+LEAST_SOURCES = 2 * _FOLDS
+# So many questions are looked at together: what is read of them lies in memory.
+_LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def make_allocator(
     questions: Sequence[str],
     contexts: Sequence[Sequence[Passage]],
     answers: Sequence[Sequence[str]],
+    sources: Sequence[str],
     kept: Path,
     folder: Path,
     *,
@@ -92,7 +96,8 @@ def make_allocator(
     """Train a cascade among these agents on questions with known `answers`, and save it to `folder`.
 
     Every agent is asked every question first, and what it says is kept in the file `kept`; a `judge`
-    looks at the passages for each answer. `units` [A]
+    looks at the passages for each answer. `sources` names what each question is about, an article or a
+    paragraph: questions about one are never on both sides. `units` [A]
     is what each takes, for what is measured; the allocator itself serves any. Raises InputError for one
     agent only, where nothing can be chosen, for fewer than a hundred questions and for too few passages; what `collect` and
     `save_allocator` raise.
@@ -106,18 +111,21 @@ def make_allocator(
     if len(questions) < LEAST:
         raise InputError(f"{len(questions)} questions are too few to learn from; {LEAST} at least")
     texts = [shown(row) for row in contexts]
-    # Questions about one passage are never on both sides.
-    clusters = numbered(normalise(text) for text in texts)
-    if (passages := int(clusters.max()) + 1) < 2 * _FOLDS:
+    clusters = numbered(normalise(text) for text in sources)
+    if (count := int(clusters.max()) + 1) < LEAST_SOURCES:
         raise InputError(
-            f"these questions are about {passages} passages; give questions about {2 * _FOLDS} or more"
+            f"these questions are about {count} passages; give questions about {LEAST_SOURCES} or more"
         )
     check_allocator_replaceable(folder)
     record = collect(agents, questions, contexts, kept, show)
     looked = None
     if judge is not None:
-        show("looking at the passages", 0, len(questions))
-        looked = judge(questions, contexts, record.texts)
+        parts = []
+        for start in range(0, len(questions), _LOOKED_AT):
+            show("looking at the passages", start, len(questions))
+            some = slice(start, start + _LOOKED_AT)
+            parts.append(judge(questions[some], contexts[some], record.texts[some]))
+        looked = np.concatenate(parts)
     given = said(questions, texts, record.texts, record.sure, looked)
     right = np.array(
         [

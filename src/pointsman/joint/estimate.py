@@ -104,7 +104,8 @@ def _joined(asked: Asked, rows: Sequence[Sequence[int]], weights: Sequence[float
     for row, weight in zip(rows, weights, strict=True):
         text = Joined.of([asked.passages[i] for i in _chosen(row)]).text
         texts[text] = texts.get(text, 0.0) + weight
-    texts = {text: weight for text, weight in texts.items() if weight >= _NEGLIGIBLE}
+    least = min(_NEGLIGIBLE, max(texts.values(), default=0.0))
+    texts = {text: weight for text, weight in texts.items() if weight >= least}
     selections = tuple((i,) for i in range(len(texts)))
     return Shown(asked.question, tuple(texts), asked.answers, selections, tuple(texts.values()))
 

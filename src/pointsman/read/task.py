@@ -26,6 +26,8 @@ from pointsman.types import Passage, Reading, ReadingExample
 _SORTED_TOGETHER = 50
 # A long document is mostly windows without the answer; so many of them are kept an epoch.
 _SILENT_WINDOWS = 1
+# Examples that are cut into windows together.
+_CUT_TOGETHER = 256
 
 _ADAPTER = "reader:training"
 
@@ -187,25 +189,28 @@ class ReaderTask:
         return batches
 
     def _targets(self, examples: Sequence[ReadingExample], rng: random.Random) -> list[Target]:
-        windows = self.backbone.windows(
-            [(example.question, example.context) for example in examples],
-            self._settings.max_length,
-            self._settings.overlap,
-        )
-        by_example: dict[int, list[Target]] = {}
-        for window in windows:
-            example = examples[window.pair]
-            spans = [
-                (start, start + len(answer))
-                for start, answer in zip(example.starts, example.answers, strict=True)
-            ]
-            start, end = window_targets(window.offsets, spans)
-            by_example.setdefault(window.pair, []).append(Target(window, start, end))
         kept = []
-        for i in range(len(examples)):
-            silent = [target for target in by_example[i] if 0 in target.start]
-            kept += [target for target in by_example[i] if 0 not in target.start]
-            kept += rng.sample(silent, min(_SILENT_WINDOWS, len(silent)))
+        # Long documents are mostly windows that are not kept: no more of them at once than need be.
+        for begin in range(0, len(examples), _CUT_TOGETHER):
+            some = examples[begin : begin + _CUT_TOGETHER]
+            windows = self.backbone.windows(
+                [(example.question, example.context) for example in some],
+                self._settings.max_length,
+                self._settings.overlap,
+            )
+            by_example: dict[int, list[Target]] = {}
+            for window in windows:
+                example = some[window.pair]
+                spans = [
+                    (start, start + len(answer))
+                    for start, answer in zip(example.starts, example.answers, strict=True)
+                ]
+                start, end = window_targets(window.offsets, spans)
+                by_example.setdefault(window.pair, []).append(Target(window, start, end))
+            for i in range(len(some)):
+                silent = [target for target in by_example[i] if 0 in target.start]
+                kept += [target for target in by_example[i] if 0 not in target.start]
+                kept += rng.sample(silent, min(_SILENT_WINDOWS, len(silent)))
         rng.shuffle(kept)
         return kept
 

@@ -21,13 +21,14 @@ from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match, f1
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
 from pointsman.experiments.report import Show
-from pointsman.types import Passage
+from pointsman.types import Passage, ReadingExample
 
 Floats = npt.NDArray[np.float64]
 FOLDS = 5
 
 # Of every five articles these are in squad-articles' training part (docs/data.md).
 _LEARNED = (0, 1, 2)
+_PROBED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,19 +88,42 @@ def squad(
     cache: ArrayCache,
     show: Show,
     limit: int | None = None,
-    judge: Judge | None = None,
 ) -> Bed:
-    """Ten readers on SQuAD's dev set, folds by article. Raises InputError where a file is not there.
+    """Ten readers on SQuAD's dev set, folds by article. Raises InputError where a file is not there."""
+    return _ten_readers(data, backbone, cache, show, _squad_dev(data)[:limit], None)
 
-    Where a reader of ours is the `judge`, on the articles that it did not learn from alone.
-    """
+
+def looked_at(
+    data: Path,
+    backbone: Backbone,
+    cache: ArrayCache,
+    show: Show,
+    judge: Judge,
+    limit: int | None = None,
+) -> Bed | None:
+    """The same on the articles that our reader, the `judge`, did not learn from; None for too few of them."""
+    examples = _squad_dev(data)
+    articles = numbered(example.cluster for example in examples)
+    new = [e for e, i in zip(examples, articles, strict=True) if i % FOLDS not in _LEARNED][:limit]
+    if len({each.cluster for each in new}) < FOLDS:
+        return None
+    return _ten_readers(data, backbone, cache, show, new, judge)
+
+
+def _squad_dev(data: Path) -> list[ReadingExample]:
     file = data / "squad" / "squad-dev-v1.1.json"
     check_files(data, [file])
-    examples = list(read_squad(file))[:limit]
-    if judge is not None:
-        articles = numbered(example.cluster for example in examples)
-        both = zip(examples, articles, strict=True)
-        examples = [each for each, article in both if article % FOLDS not in _LEARNED]
+    return list(read_squad(file))
+
+
+def _ten_readers(
+    data: Path,
+    backbone: Backbone,
+    cache: ArrayCache,
+    show: Show,
+    examples: Sequence[ReadingExample],
+    judge: Judge | None,
+) -> Bed:
     names, units = zip(*sorted(SQUAD.values(), key=lambda each: each[1]), strict=True)
     files = {name: key for key, (name, _) in SQUAD.items()}
     columns = []
@@ -116,11 +140,9 @@ def squad(
     if judge is not None:
         show("looking at the passages", 0, len(questions))
         passages = [[Passage("", context)] for context in contexts]
-        key = (
-            judge(questions[:1], passages[:1], answers[:1]).round(3).tolist(),
-            questions,
-            answers,
-        )
+        # Another reader, or another way of reading, says something else of the first questions.
+        probe = judge(questions[:_PROBED], passages[:_PROBED], answers[:_PROBED]).tolist()
+        key = (probe, questions, contexts, answers)
         looked = cache.get("deferral-looked", key, lambda: judge(questions, passages, answers))
     return Bed(
         "ten readers, SQuAD" if judge is None else "ten readers, looked at",

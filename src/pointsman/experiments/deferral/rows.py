@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pointsman.defer.allocator import Directions
+from pointsman.defer.candidates import Said
 from pointsman.defer.cascade import Cascade, stations
 from pointsman.defer.cost import Choices, Pricing, cheapest
 from pointsman.defer.lift import Lift
@@ -271,9 +272,13 @@ def _by_errors(fold: Fold, errors: Floats, price: float) -> Given:
 
 def _surest(fold: Fold) -> Given:
     """Everyone is asked, and whoever is surest by their own word answers."""
-    sure = np.where(fold.test.said.given, fold.test.said.own, -np.inf)
     asked = np.ones(fold.test.em.shape, dtype=bool)
-    return Given(sure.argmax(axis=1).astype(np.int64), asked)
+    return Given(_own(fold.test.said).argmax(axis=1).astype(np.int64), asked)
+
+
+def _own(said: Said) -> Floats:
+    """How sure each agent is [n, A]; of nothing at all where it said nothing."""
+    return np.where(said.given, said.own, -np.inf)
 
 
 def _by_confidence(fold: Fold, price: float) -> Given:
@@ -283,20 +288,24 @@ def _by_confidence(fold: Fold, price: float) -> Given:
     said, em = fold.train.said, fold.train.em
     paid = price * fold.units
     best_worth, chosen = -np.inf, (0, 0, -np.inf)
+    sure = _own(said)
     for i in range(fold.agents):
-        order = np.argsort(-said.own[:, i], kind="stable")
+        order = np.argsort(-sure[:, i], kind="stable")
+        # Questions of which it is equally sure are kept together or not at all.
+        sorted_ = sure[order, i]
+        whole = np.concatenate([[True], sorted_[1:] < sorted_[:-1], [True]])
         for j in range(fold.agents):
             # The k surest keep the first one's answer, all others have the second's and pay for both.
             kept = np.append(0, np.cumsum(em[order, i]))
             rest = em[:, j].sum() - np.append(0, np.cumsum(em[order, j]))
             left = len(em) - np.arange(len(em) + 1)
             worth = kept + rest - paid[i] * len(em) - paid[j] * left
-            k = int(worth.argmax())
+            k = int(np.where(whole, worth, -np.inf).argmax())
             if worth[k] > best_worth:
-                least = np.inf if k == 0 else float(said.own[order[k - 1], i])
+                least = np.inf if k == 0 else float(sorted_[k - 1])
                 best_worth, chosen = float(worth[k]), (i, j, least)
     i, j, least = chosen
-    on = fold.test.said.own[:, i] < least
+    on = _own(fold.test.said)[:, i] < least
     asked = np.zeros(fold.test.em.shape, dtype=bool)
     asked[:, i] = True
     asked[on, j] = True

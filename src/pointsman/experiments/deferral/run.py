@@ -24,7 +24,7 @@ from pointsman.experiments.deferral.ablations import (
     rejectors,
     went_on,
 )
-from pointsman.experiments.deferral.bed import Bed, judged, squad
+from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
 from pointsman.experiments.deferral.rows import (
@@ -117,8 +117,9 @@ def run(
         fast.add_adapter("judge", reader.adapter)
         settings = sizes.reader if sizes else ReaderSettings()
         judge = partial(log_likelihoods, SpanReader(fast, reader.head, "judge", settings))
-        seen = squad(data, backbone, cache, show, limit, judge)
-        tables.append(looked(seen, (0.0, 0.03, 0.05, 0.1), seed))
+        seen = looked_at(data, backbone, cache, show, judge, limit)
+        if seen is not None:
+            tables.append(looked(seen, (0.0, 0.03, 0.05, 0.1), seed))
         names = [name for names in DOMAINS.values() for name in names]
         tables += [
             elsewhere(record, test, names, seed),
@@ -292,13 +293,15 @@ def promises(bed: Bed, given: Given) -> Table:
             least = threshold(given.chance[held], em[held], error, clusters=bed.clusters[held])
             on = ~held & (given.chance >= least)
             shares.append(on.sum() / (~held).sum())
-            wrong = 1 - em[on].mean() if on.any() else 0.0
-            errors.append(wrong)
-            kept.append(wrong <= error)
-        cells.append([error, float(np.mean(shares)), float(np.mean(errors)), float(np.mean(kept))])
+            if on.any():
+                errors.append(1 - em[on].mean())
+            kept.append(not on.any() or errors[-1] <= error)
+        seen = float(np.mean(errors)) if errors else None
+        cells.append([error, float(np.mean(shares)), seen, float(np.mean(kept))])
     gap = ece(given.chance, em.astype(bool))
     note = (
         f"{OURS}, at the first price; ECE of its chances {gap:.3f}. Half of the clusters set the "
-        "threshold, the other half is answered; a hundred draws, each promise with probability 0.9."
+        "threshold, the other half is answered; a hundred draws, each promise with probability 0.9. The "
+        "other half is a draw as well, so that a promise at its limit is kept there about 82 times in 100."
     )
     return Table(f"{bed.name}: promises", columns, cells, [note])

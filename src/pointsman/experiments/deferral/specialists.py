@@ -2,7 +2,7 @@
 
 All begin as the reader that ships, cut to their first layers, and read equally many questions more:
 those of one domain, or of all. A reader answers its own training questions better than others, so the
-dev parts, which none has seen, say how good each is where.
+dev parts, which none learned from, say how good each is where.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Specialists:
         self._clusters = {name: number for number, name in enumerate(self._clusters)}
         made = [Made(UNION, depth) for depth in self.sizes.union_depths]
         made += [Made(domain, depth) for domain in DOMAINS for depth in self.sizes.depths]
-        key = _digest(start)
+        key = hashlib.sha256(repr((_digest(start), self.sizes.reader)).encode()).hexdigest()[:12]
         shipped = ((start, self.sizes.reader, key),) * 2
         readers = {SHIPPED: shipped} | {
             each.name: self._taught(each, start, key, found) for each in made
