@@ -206,11 +206,12 @@ def test_what_allocation_depends_on(
     assert len(rejectors(test, folds).rows) == len(sizes.rows) - 1
     degraded = muddled(test, folds)
     assert len(degraded.rows) == 2 * len(MUDDLED)
-    others = elsewhere(record, test, [str(i) for i in range(5)], 0)
+    known = Learned(record, 0, 0)
+    others = elsewhere(known, test, [str(i) for i in range(5)])
     assert len(others.rows) == 5 * 2 * 3
-    stale = went_on(made.bed(made.record, earlier=True), record, test, 0)
+    stale = went_on(Learned(made.bed(made.record, earlier=True), 0, 0), known, test)
     assert [row[-1] is None for row in stale.rows] == [True, False] * 4
-    harder = tampered(made, record, 0)
+    harder = tampered(made, known)
     assert len(harder.rows) == 4 * 4
     # Where there is no answer nobody is right; as the questions are, nothing has moved.
     em = {(row[0], row[1]): row[2] for row in harder.rows}

@@ -113,6 +113,18 @@ class Said:
         """These questions, in this order."""
         return Said(*(getattr(self, each.name)[rows] for each in fields(self)))
 
+    def among(self, agents: Mask) -> Said:
+        """The answers of these agents [A] alone."""
+        return Said(
+            self.given[:, agents],
+            self.same[:, agents][:, :, agents],
+            self.overlap[:, agents][:, :, agents],
+            self.shape[:, agents],
+            self.asked,
+            self.own[:, agents],
+            self.looked[:, agents],
+        )
+
     @classmethod
     def stacked(cls, parts: Sequence[Said]) -> Said:
         """All questions of several."""

@@ -92,14 +92,13 @@ class Verifier:
         What an agent's word is worth depends on who else was asked, so every set of agents has a
         verifier of its own.
         """
-        given, there = _of(said, asked)
-        known = np.asarray(right, dtype=np.float32)
+        said, known = said.among(asked), np.asarray(right, dtype=np.float32)[:, asked]
+        given, there = _of(said)
         logit = Logit.learn(given, there, known, penalty)
         shares = logit.shares(given, there)
         choice, _ = best(shares)
         good = known[np.arange(len(said)), choice] * there.any(axis=1)
-        states = state(said, asked, shares)
-        return cls(asked, logit, Logistic.learn(states, good[:, None], penalty))
+        return cls(asked, logit, Logistic.learn(state(said, shares), good[:, None], penalty))
 
     def __call__(self, said: Said) -> Floats:
         """The chance that each agent's answer is right [n, A]; 0 where it was not asked or said nothing.
@@ -107,43 +106,46 @@ class Verifier:
         Agents with the same answer have the same chance. The best answer's is calibrated; the others
         have their share of it.
         """
-        given, there = _of(said, self.asked)
+        found = np.zeros(said.given.shape, dtype=np.float32)
+        said = said.among(self.asked)
+        given, there = _of(said)
         shares = self.logit.shares(given, there)
         _, top = best(shares)
         relative = shares / np.maximum(top, 1e-12)[:, None]
-        chances = relative * self.best_right(state(said, self.asked, shares))
-        everyone = (chances[:, None, :] * said.same).max(-1) * self.asked
-        return np.asarray(everyone, dtype=np.float32)
+        chances = relative * self.best_right(state(said, shares))
+        found[:, self.asked] = (chances[:, None, :] * said.same).max(-1)
+        return found
 
 
-def state(said: Said, asked: Mask, chances: Floats) -> Floats:
-    """What is known once the agents `asked` [A] were [n, f]: how sure which answer is, who agrees with it,
-    and how sure they say they are.
+def state(said: Said, chances: Floats) -> Floats:
+    """What is known once these agents were asked [n, f]: how sure which answer is, who agrees with it, and
+    how sure they say they are.
 
     `chances` [n, A] are of answers, or their shares.
     """
     rows = np.arange(len(said))
     choice, _ = best(chances)
     held = np.asarray(chances.any(axis=1))
+    with_it = said.same[rows, choice]
+    everyone = np.ones(said.agents, dtype=bool)
     parts = [
-        said.same[rows, choice] & asked,
-        said.same[rows, choice] * said.own * asked,
-        *_looked(said, asked, choice),
-        said.overlap[rows, choice] * asked,
-        sureness(said, asked, chances),
+        with_it,
+        with_it * said.own,
+        *_looked(said, choice),
+        said.overlap[rows, choice],
+        sureness(said, everyone, chances),
         np.where(held[:, None], said.shape[rows, choice], 0),
         said.asked,
     ]
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=1)
 
 
-def _looked(said: Said, asked: Mask, choice: Choices) -> list[Floats]:
+def _looked(said: Said, choice: Choices) -> list[Floats]:
     """What the reader that looked thinks of the best answer [n, 1] twice, and of the best other one [n, 1]."""
     rows = np.arange(len(said))
-    chance = probable(said.looked) * _rows(said, asked)
+    chance = probable(said.looked) * said.given
     others = np.where(said.same[rows, choice], 0, chance).max(axis=1)
-    mine = said.looked[rows, choice] * (said.given & asked)[rows, choice]
-    return [each[:, None] for each in (mine, chance[rows, choice], others)]
+    return [each[:, None] for each in (said.looked[rows, choice], chance[rows, choice], others)]
 
 
 def sureness(said: Said, asked: Mask, chances: Floats) -> Floats:
@@ -169,6 +171,5 @@ def _rows(said: Said, asked: Mask) -> Mask:
     return np.asarray(np.broadcast_to(asked, said.given.shape) & said.given)
 
 
-def _of(said: Said, asked: Mask) -> tuple[Floats, Mask]:
-    seen = _rows(said, asked)
-    return features(said, seen), first_of_each(said, seen)
+def _of(said: Said) -> tuple[Floats, Mask]:
+    return features(said, said.given), first_of_each(said, said.given)

@@ -174,16 +174,17 @@ def looked(bed: Bed, prices: Sequence[float], seed: int) -> Table:
     return Table(f"{bed.name}: what a look is worth", columns, cells, [note])
 
 
-def elsewhere(record: Bed, test: Bed, names: Sequence[str], seed: int) -> Table:
+def elsewhere(learned: Learned, test: Bed, names: Sequence[str]) -> Table:
     """Each data set by what was learned on it too, and by what was learned on the others alone."""
     columns: list[Column | str] = ["tested on", "row", "learned on", *_COLUMNS]
     cells: list[list[Cell]] = []
     every = {row.name: row for row in rows(test)}
+    record = learned.train
     for number in np.unique(test.sets):
         asked = test.take(np.flatnonzero(test.sets == number))
-        others = record.take(np.flatnonzero(record.sets != number))
-        for what, learned in (("all sets", record), ("the others", others)):
-            folds = [Fold.whole(Learned(learned, 0, seed), asked)]
+        others = Learned(record.take(np.flatnonzero(record.sets != number)), 0, learned.seed)
+        for what, known in (("all sets", learned), ("the others", others)):
+            folds = [Fold.whole(known, asked)]
             for name in (BEST, SURROGATE, OURS):
                 found = decided(asked, every[name], PRICE, folds)
                 cells.append([names[number], name, what, *_cells(asked, found)])
@@ -191,7 +192,7 @@ def elsewhere(record: Bed, test: Bed, names: Sequence[str], seed: int) -> Table:
     return Table(f"{test.name}: another domain", columns, cells, [note])
 
 
-def went_on(earlier: Bed, record: Bed, test: Bed, seed: int) -> Table:
+def went_on(earlier: Learned, learned: Learned, test: Bed) -> Table:
     """Agents that learned on after what allocates among them was fitted."""
     against = Column("utility against fitted anew", scale=100, decimals=2)
     columns: list[Column | str] = ["row", "fitted to", *_COLUMNS, against]
@@ -199,9 +200,9 @@ def went_on(earlier: Bed, record: Bed, test: Bed, seed: int) -> Table:
     every = {row.name: row for row in rows(test)}
     for name in (BEST, "logistic", SURROGATE, OURS):
         found = {
-            what: decided(test, every[name], PRICE, [Fold.whole(Learned(known, 0, seed), test)])
+            what: decided(test, every[name], PRICE, [Fold.whole(known, test)])
             for what, known in (
-                ("the agents as they are", record),
+                ("the agents as they are", learned),
                 ("when they had learned half", earlier),
             )
         }

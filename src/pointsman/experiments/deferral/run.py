@@ -90,7 +90,8 @@ def run(
     if reader is not None:
         own = Specialists(data, backbone, reader, folder, show, fast=fast, sizes=sizes, seed=seed)
         record, test = own.bed(own.record), own.bed(own.test)
-        beds["specialists"] = (test, [Fold.whole(Learned(record, 0, seed), test)])
+        learned = Learned(record, 0, seed)
+        beds["specialists"] = (test, [Fold.whole(learned, test)])
     for short, (bed, folds) in beds.items():
         found, chosen = measure(bed, folds, prices, only, show)
         tables += report(bed, folds, found, chosen, prices)
@@ -122,9 +123,9 @@ def run(
             tables.append(looked(seen, (0.0, 0.03, 0.05, 0.1), seed))
         names = [name for names in DOMAINS.values() for name in names]
         tables += [
-            elsewhere(record, test, names, seed),
-            went_on(own.bed(own.record, earlier=True), record, test, seed),
-            tampered(own, record, seed),
+            elsewhere(learned, test, names),
+            went_on(Learned(own.bed(own.record, earlier=True), 0, seed), learned, test),
+            tampered(own, learned),
         ]
     return Report(tuple(tables), details)
 

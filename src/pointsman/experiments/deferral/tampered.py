@@ -17,8 +17,9 @@ PLAIN = "as they are"
 DEFENDED = f"{OURS}, fitted to these too"
 
 
-def tampered(own: Specialists, record: Bed, seed: int) -> Table:
+def tampered(own: Specialists, plain: Learned) -> Table:
     """Fitted to the record as it is and, as a defence, to some of it made harder in the same ways too."""
+    record, seed = plain.train, plain.seed
     tests = _troubled(own, own.test, seed)
     records = [bed for name, bed in _troubled(own, own.record, seed + 1).items() if name != PLAIN]
     hardened = Bed.stacked([record, *records])
@@ -34,7 +35,7 @@ def tampered(own: Specialists, record: Bed, seed: int) -> Table:
     ]
     cells: list[list[Cell]] = []
     # What each way learned does not depend on the test.
-    plain, defended = (Learned(known, 0, seed) for known in (record, hardened))
+    defended = Learned(hardened, 0, seed)
     before: dict[str, Given] = {}
     for name, test in tests.items():
         for way, learned in (
