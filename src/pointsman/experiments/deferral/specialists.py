@@ -96,7 +96,7 @@ class Sizes:
     how they read.
     """
 
-    half: int = 2_000
+    half: int = 1_200
     record: int = 600
     test: int = 600
     long: int = 150
