@@ -420,9 +420,9 @@ class Workspace:
         """The one that the settings name; else the reader alone, or first, and the others where it is not
         sure enough.
         """
-        from pointsman.defer.allocator import load_allocator
         from pointsman.defer.look_first import LookFirst
         from pointsman.defer.plain import FirstAgent
+        from pointsman.defer.saved import load_allocator
 
         further = self.settings.agents
         names, units = [READER, *(agent.name for agent in further)], [0.0, *self.agent_prices]

@@ -13,9 +13,10 @@ import pytest
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.deadline import Deadline
-from pointsman.defer.allocator import CascadeAllocator, load_allocator
+from pointsman.defer.allocator import CascadeAllocator
 from pointsman.defer.make import PROMISES, Made, make_allocator
 from pointsman.defer.record import collect
+from pointsman.defer.saved import load_allocator
 from pointsman.errors import (
     BackboneMismatchError,
     ConfigError,

@@ -70,8 +70,8 @@ def allocator(
     from pointsman.backbone.specialist import check_name
     from pointsman.data.draw import drawn
     from pointsman.data.squad import read_squad
-    from pointsman.defer.allocator import check_allocator_replaceable
     from pointsman.defer.make import make_allocator
+    from pointsman.defer.saved import check_allocator_replaceable
     from pointsman.types import Passage
     from pointsman.workspace import SPECIALISTS, UNALLOCATED, Workspace
 

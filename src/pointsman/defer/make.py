@@ -13,18 +13,13 @@ import numpy.typing as npt
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.splits import normalise
 from pointsman.defer.abstain import NEVER, threshold
-from pointsman.defer.allocator import (
-    Directions,
-    Judge,
-    before,
-    check_allocator_replaceable,
-    save_allocator,
-    shown,
-)
+from pointsman.defer.allocator import Judge, before, shown
+from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.card import allocator_card
 from pointsman.defer.cascade import Cascade, stations
 from pointsman.defer.record import Show, collect
+from pointsman.defer.saved import check_allocator_replaceable, save_allocator
 from pointsman.errors import InputError
 from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match

@@ -16,6 +16,7 @@ from pointsman.data.recorded import read_judged_answers, read_predictions
 from pointsman.data.squad import read_squad
 from pointsman.data.testbed import check_files
 from pointsman.defer.allocator import Judge
+from pointsman.defer.before import vectors
 from pointsman.defer.candidates import Said, said
 from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match, f1
@@ -214,17 +215,13 @@ def before(
     cache: ArrayCache,
     show: Show,
 ) -> npt.NDArray[np.float32]:
-    """What is known before anyone is asked [n, d]: the base's vectors of question and context, and their product."""
+    """What is known before anyone is asked [n, d], of the question alone where there is no context; kept."""
 
     def encode() -> npt.NDArray[np.float32]:
         show("encoding", 0, len(questions))
-        asked = backbone.encode(questions, prompt="query")
-        if not any(contexts):
-            return asked
-        distinct = list(dict.fromkeys(contexts))
-        place = {text: i for i, text in enumerate(distinct)}
-        read = backbone.encode(distinct)[[place[text] for text in contexts]]
-        return np.concatenate([asked, read, asked * read * asked.shape[1] ** 0.5], axis=1)
+        if any(contexts):
+            return vectors(backbone, questions, contexts)
+        return backbone.encode(questions, prompt="query")
 
     key = (backbone.identity.sha256, list(questions), list(contexts))
     return np.asarray(cache.get("deferral-before", key, encode), dtype=np.float32)

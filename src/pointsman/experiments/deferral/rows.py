@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pointsman.defer.allocator import Directions
+from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
 from pointsman.defer.cascade import Cascade, stations
 from pointsman.defer.cost import Choices, Pricing, cheapest

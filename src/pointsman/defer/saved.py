@@ -1,0 +1,132 @@
+"""A learned cascade on disk: its arrays, what it was learned for, and a card for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import read_safetensors
+from pointsman.backbone.whole import check_only_over, whole_folder
+from pointsman.defer.allocator import CascadeAllocator, Judge
+from pointsman.defer.before import Directions
+from pointsman.defer.cascade import Cascade
+from pointsman.defer.logistic import Logistic
+from pointsman.defer.verifier import Logit, Verifier
+from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
+
+DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
+FORMAT_VERSION = 2
+
+
+def save_allocator(
+    folder: Path,
+    backbone: Backbone,
+    agents: Sequence[str],
+    directions: Directions,
+    cascade: Cascade,
+    record: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write a cascade aside and move it into place. Raises SpecialistError, ReadOnlyError."""
+    from safetensors.torch import save_file
+
+    tensors = {f"directions.{k}": getattr(directions, k) for k in ("mean", "main")}
+    tensors |= {f"easy.{k}": getattr(cascade.easy, k) for k in _LOGISTIC}
+    tensors |= {k: getattr(cascade, k) for k in ("hopes", "sure", "right")}
+    for k, verifier in enumerate(cascade.verifiers):
+        if verifier is not None:
+            tensors |= {f"{k}.logit.{n}": getattr(verifier.logit, n) for n in _LOGIT}
+            tensors |= {f"{k}.best.{n}": getattr(verifier.best_right, n) for n in _LOGISTIC}
+    description = {
+        "format_version": FORMAT_VERSION,
+        "base": {"sha256": backbone.identity.sha256, "name": backbone.identity.name},
+        "agents": list(agents),
+        "stations": cascade.stations.astype(int).tolist(),
+        **record,
+    }
+    with whole_folder(folder, check_allocator_replaceable) as aside:
+        save_file(
+            {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in tensors.items()},
+            aside / WEIGHTS,
+        )
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        (aside / DESCRIPTION).write_text(text, encoding="utf-8")
+        (aside / "README.md").write_text(card, encoding="utf-8")
+
+
+def load_allocator(
+    folder: Path,
+    backbone: Backbone,
+    agents: Sequence[str],
+    units: Sequence[float],
+    judge: Judge | None = None,
+) -> CascadeAllocator:
+    """Read a cascade for these agents; `judge` is asked where it was trained with one.
+
+    Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
+    base, ConfigError where it was trained for other agents, or with a reader that looks and there is none.
+    """
+    path = folder / DESCRIPTION
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        base, names = known["base"], [str(name) for name in known["agents"]]
+        stations = np.array(known["stations"], dtype=bool)
+        version, looks = int(known["format_version"]), bool(known.get("looks", False))
+    except FileNotFoundError:
+        raise SpecialistError(f"{folder}: not an allocator (no {DESCRIPTION})") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpecialistError(f"{path}: corrupt ({error!r}); copy or train it again") from error
+    if version > FORMAT_VERSION:
+        raise SpecialistError(
+            f"{folder}: format {version} is newer than this Pointsman knows ({FORMAT_VERSION}); upgrade it"
+        )
+    if version < FORMAT_VERSION:
+        raise SpecialistError(
+            f"{folder}: format {version} knows nothing of how sure agents are; train it again "
+            "(what they answered is kept, and nobody is asked twice)"
+        )
+    if base["sha256"] != backbone.identity.sha256:
+        raise BackboneMismatchError(
+            f"{folder.name} was trained on the base {base['name']}, this one is {backbone.identity.name}"
+        )
+    if looks and judge is None:
+        raise ConfigError(
+            f"{folder.name} was trained with a reader that looks at the passages; it needs one here too"
+        )
+    found = {k: v.numpy() for k, v in read_safetensors(folder / WEIGHTS).items()}
+
+    def part(prefix: str, names: Sequence[str]) -> list[Any]:
+        return [found[f"{prefix}.{name}"] for name in names]
+
+    try:
+        verifiers = [
+            Verifier(
+                asked, Logit(*part(f"{k}.logit", _LOGIT)), Logistic(*part(f"{k}.best", _LOGISTIC))
+            )
+            if asked.any()
+            else None
+            for k, asked in enumerate(stations)
+        ]
+        easy = Logistic(*part("easy", _LOGISTIC))
+        cascade = Cascade(stations, verifiers, easy, found["hopes"], found["sure"], found["right"])
+        directions = Directions(*part("directions", ("mean", "main")))
+    except (KeyError, ValueError, IndexError) as error:
+        raise SpecialistError(f"{folder / WEIGHTS}: corrupt ({error!r}); train it again") from error
+    return CascadeAllocator(
+        backbone, names, directions, cascade, agents, units, judge if looks else None
+    )
+
+
+def check_allocator_replaceable(folder: Path) -> None:
+    """Raise SpecialistError where something other than an allocator would be overwritten."""
+    check_only_over(folder, DESCRIPTION, "an allocator")
+
+
+_LOGISTIC = ("mean", "spread", "weights", "bias")
+_LOGIT = ("mean", "spread", "weights")
