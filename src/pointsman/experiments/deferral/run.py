@@ -124,10 +124,17 @@ def run(
         names = [name for names in DOMAINS.values() for name in names]
         tables += [
             elsewhere(learned, test, names),
-            went_on(Learned(own.bed(own.record, earlier=True), 0, seed), learned, test),
+            went_on(*_before_and_after(own, seed), test),
             tampered(own, learned),
         ]
     return Report(tuple(tables), details)
+
+
+def _before_and_after(own: Specialists, seed: int) -> tuple[Learned, Learned]:
+    """What is learned from the same questions when agents had learned half of it, and from them as they are."""
+    some = [each for mine in own.some(own.record) for each in mine]
+    earlier, now = own.bed(some, earlier=True), own.bed(some)
+    return Learned(earlier, 0, seed), Learned(now, 0, seed)
 
 
 def measure(

@@ -92,15 +92,15 @@ class Keyed:
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """Twice `half` questions teach each reader; so many of each set are in the record and in the test, of
-    `long` documents fewer. `troubled` of each that is not long are asked again, made harder. `reader` is
-    how they read.
+    `long` documents fewer. `troubled` of each that is not long are asked again, made harder and by readers
+    that have learned half. `reader` is how they read.
     """
 
     half: int = 1_200
     record: int = 600
     test: int = 600
     long: int = 150
-    troubled: int = 150
+    troubled: int = 100
     depths: tuple[int | None, ...] = (2, None)
     union_depths: tuple[int | None, ...] = (2, 4, None)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
@@ -197,7 +197,7 @@ class Specialists:
         )
 
     def some(self, asked: Sequence[Asked]) -> list[list[Asked]]:
-        """Those of each set that are made harder."""
+        """Those of each set that are asked again."""
         names = [name for names in DOMAINS.values() for name in names]
         short = [i for i, name in enumerate(names) if name not in LONG]
         of_each = [[each for each in asked if each.number == i] for i in short]
