@@ -46,6 +46,10 @@ def allocator(
         bool,
         typer.Option("--given", help="From each question's own paragraph, not from what is found."),
     ] = False,
+    look: Annotated[
+        bool,
+        typer.Option("--look", help="The reader looks at the passages for what each agent said."),
+    ] = False,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="At most N questions.", show_default=False),
@@ -107,7 +111,7 @@ def allocator(
                 folder,
                 data=", ".join(file.name for file in data),
                 command=command_words(context.obj or ()),
-                judge=workspace.judge,
+                judge=workspace.judge if look else None,
                 show=lambda what, done, total: working.say(f"{what}: {done:,} of {total:,}"),
             )
         names = [agent.name for agent in workspace.agents]
