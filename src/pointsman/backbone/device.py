@@ -52,6 +52,11 @@ def cpu_has_bf16() -> bool:
     return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
 
 
+def trains_in_bf16(device: torch.device) -> bool:
+    """Whether training in mixed precision is faster there."""
+    return device.type == "cuda" or (device.type == "cpu" and cpu_has_bf16())
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """The short name of a number format: fp32, bf16 or fp16."""
     return next(name for name, value in DTYPES.items() if value == dtype)

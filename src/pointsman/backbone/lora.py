@@ -6,6 +6,7 @@ LoRA (arXiv 2106.09685): y = W x + s · B A x with A [r, in], B [out, r] and s =
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -153,6 +154,15 @@ def _from_layer(name: str, number: int) -> bool:
     """Whether the linear layer of this name belongs to a transformer layer from this number on."""
     found = re.search(r"(?:^|\.)(\d+)\.", name)
     return number == 0 or (found is not None and int(found[1]) >= number)
+
+
+def weights_digest(adapter: LoraAdapter, head: Mapping[str, Tensor] | None = None) -> str:
+    """Changes with the weights of an adapter, and of a head that goes with it."""
+    found = hashlib.sha256()
+    for name, tensor in sorted({**adapter.tensors(), **(head or {})}.items()):
+        found.update(name.encode())
+        found.update(tensor.detach().float().cpu().numpy().tobytes())
+    return found.hexdigest()[:20]
 
 
 def write_adapter(adapter: LoraAdapter, folder: Path, base_name: str, dtype: torch.dtype) -> None:

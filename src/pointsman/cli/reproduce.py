@@ -296,14 +296,14 @@ def deferral(
 
         base = encoder_to_train(backbone)
         folder = run or cache_directory() / "deferral"
-        ours = base.identity.sha256 == DEFAULT_SHA256
+        ours = readers and base.identity.sha256 == DEFAULT_SHA256
         return run_deferral(
             data,
             base,
             folder,
             # The reader that ships, as which ours begin, is of the base that ships.
-            reader=read_trained(base, reader_folder("default")) if readers and ours else None,
-            fast=Backbone.load(backbone),
+            reader=read_trained(base, reader_folder("default")) if ours else None,
+            fast=Backbone.load(backbone) if ours else None,
             seed=seed,
             limit=limit,
             only=row or None,

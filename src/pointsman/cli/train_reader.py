@@ -137,9 +137,9 @@ def reader(
     sources = _Sources.of(data, train_files or [], dev_files or [])
     folder = out / name
     check_free(folder)
+    from pointsman.backbone.device import trains_in_bf16
     from pointsman.read.recipe import (
         Recipe,
-        bf16_trains_well,
         make_reader,
         read_trained,
         training_backbone,
@@ -181,7 +181,7 @@ def reader(
                 plan,
                 epochs=epochs or plan.epochs,
                 learning_rate=plan.learning_rate if learning_rate is None else learning_rate,
-                bf16=bf16_trains_well(base),
+                bf16=trains_in_bf16(base.device),
             ),
         )
         begun = None if start is None else read_trained(base, start)

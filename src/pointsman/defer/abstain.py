@@ -29,8 +29,8 @@ def threshold(
     Questions about one text are wrong together more often than others. With `clusters` [n], the number of
     each one's text, whole texts are what was drawn: a share must also be below `error` by the spread among
     those (Student's t of what each text has above or below its part of the promise), and new questions are
-    questions about new texts. Raises ConfigError for shares outside (0, 1), InputError where the lengths differ or
-    nothing is held out.
+    questions about new texts. Raises ConfigError for shares outside (0, 1), InputError where the lengths
+    differ or nothing is held out.
     """
     for name, value in (("error", error), ("delta", delta)):
         if not 0 < value < 1:

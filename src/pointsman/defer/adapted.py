@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pointsman.backbone.device import cpu_has_bf16
+from pointsman.backbone.device import trains_in_bf16
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.pair_features import feature_width, pair_features
@@ -128,8 +128,7 @@ def learn(
     show: Callable[[Progress], None] | None = None,
 ) -> Part:
     """Train `count` outputs on questions and passages; `folder` keeps checkpoints, and the same call goes on from there."""
-    fast = backbone.device.type == "cuda" or (backbone.device.type == "cpu" and cpu_has_bf16())
-    plan = replace(reads.plan, bf16=fast)
+    plan = replace(reads.plan, bf16=trains_in_bf16(backbone.device))
     task = PairTask(backbone, Part.fresh(backbone, count, reads), pairs, loss, reads, data)
     return task.part(train(task, plan, folder, show).parameters)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointsman.backbone.device import choose_device, cpu_has_bf16
+from pointsman.backbone.device import choose_device, trains_in_bf16
 from pointsman.backbone.pretrained import load_classifier
 from pointsman.errors import ConfigError
 from pointsman.evaluate.calibration import nll
@@ -48,7 +48,7 @@ class FullRecipe:
 
     def on(self, device: torch.device) -> FullRecipe:
         """The same recipe as this machine trains it best: bf16 where the processor multiplies it."""
-        fast = device.type == "cuda" or cpu_has_bf16()
+        fast = trains_in_bf16(device)
         probe, plan = (replace(each, bf16=fast) for each in (self.probe, self.plan))
         return replace(self, probe=probe, plan=plan)
 

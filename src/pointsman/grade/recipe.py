@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pointsman.backbone.device import cpu_has_bf16
+from pointsman.backbone.device import trains_in_bf16
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter, read_safetensors
 from pointsman.data.draw import drawn
@@ -73,7 +73,7 @@ class Recipe:
 
         In a base of few layers no more than the lower half stays as it is.
         """
-        fast = backbone.device.type == "cuda" or cpu_has_bf16()
+        fast = trains_in_bf16(backbone.device)
         lowest = min(self.from_layer, backbone.shape.layers // 2)
         return replace(self, from_layer=lowest, plan=replace(self.plan, bf16=fast))
 

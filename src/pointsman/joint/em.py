@@ -74,10 +74,7 @@ def train_together(
     if not asked:
         raise InputError("there is no question to train a selector and a reader on")
     # What an adapter that stays says of the pairs stays as well.
-    if not recipe.frozen:
-        read = None
-    elif read is None:
-        read = read_lists(fast, start.selector.adapter, lists(asked), recipe.selector)
+    read = _read(fast, asked, start.selector, recipe, read)
     both = start
     history = [Iteration(both, _measured(both, folder / "start", measure))]
     for number in range(1, recipe.iterations + 1):
@@ -118,10 +115,7 @@ def warm_up(
     positives = [each.supporting for each in asked]
     if not any(positives):
         raise InputError("no question has a passage that is known to support its answer")
-    if not recipe.frozen:
-        read = None
-    elif read is None:
-        read = read_lists(backbone, start.adapter, lists(asked), recipe.selector)
+    read = _read(backbone, asked, start, recipe, read)
     task = _selector_task(
         backbone, asked, start, Supervised(positives), evaluate, recipe, plan, read
     )
@@ -165,6 +159,21 @@ def _step(
         outcome = train(reading, plan, folder / "reader", partial(show, f"{folder.name}: reader"))
         reader = reading.part(outcome.parameters)
     return Both(selector, reader)
+
+
+def _read(
+    backbone: Backbone,
+    asked: Sequence[Asked],
+    part: SelectorPart,
+    recipe: Recipe,
+    known: Tensor | None,
+) -> Tensor | None:
+    """What an adapter that stays reads of the pairs, if it is not known; None where the adapter changes."""
+    if not recipe.frozen:
+        return None
+    if known is not None:
+        return known
+    return read_lists(backbone, part.adapter, lists(asked), recipe.selector)
 
 
 def _selector_task(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointsman.backbone.device import cpu_has_bf16
+from pointsman.backbone.device import trains_in_bf16
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.specialist import Specialist, save_specialist
@@ -88,7 +88,7 @@ def fresh_selector(
 
 def tuned(recipe: Recipe, backbone: Backbone) -> Recipe:
     """The same recipe as this machine trains it best: bf16 where the processor multiplies it."""
-    fast = backbone.device.type == "cuda" or cpu_has_bf16()
+    fast = trains_in_bf16(backbone.device)
     return replace(
         recipe,
         selector_plan=replace(recipe.selector_plan, bf16=fast),

@@ -68,21 +68,38 @@ class SpanLikelihood:
         for question, given, known in zip(questions, passages, answers, strict=True):
             pairs += [(question, passage.text) for passage in given]
             marked += [self._find(passage.text, known) for passage in given]
-        answer, every = np.full((2, len(pairs)), -np.inf)
-        for windows, odds in self.reader.span_odds(pairs, deadline):
-            totals = torch.logsumexp(odds.double().flatten(1), dim=1).cpu().tolist()
-            for row, window in enumerate(windows):
-                every[window.pair] = np.logaddexp(every[window.pair], totals[row])
-                spans = {token_span(window.offsets, *mention) for mention in marked[window.pair]}
-                for first, last in filter(None, spans):
-                    if last - first < odds.shape[2]:
-                        here = float(odds[row, first, last - first])
-                        answer[window.pair] = np.logaddexp(answer[window.pair], here)
+        every, of_each = marked_odds(self.reader, pairs, [[mine] for mine in marked], deadline)
+        answer = np.array([mine[0] for mine in of_each])
         ends = np.cumsum([len(given) for given in passages]).tolist()
         return [
             Shares(answer[end - len(given) : end], every[end - len(given) : end])
             for given, end in zip(passages, ends, strict=True)
         ]
+
+
+def marked_odds(
+    reader: WindowReader,
+    pairs: Sequence[tuple[str, str]],
+    marked: Sequence[Sequence[Sequence[tuple[int, int]]]],
+    deadline: Deadline | None = None,
+) -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.float64]]]:
+    """Of (question, text) pairs log Σ exp of the log-odds of all spans [pairs], and for each pair of those
+    that each candidate marks [candidates]; `marked` are their characters [start, end). -inf of none.
+    """
+    every = np.full(len(pairs), -np.inf)
+    of_each = [np.full(len(mine), -np.inf) for mine in marked]
+    for windows, odds in reader.span_odds(pairs, deadline):
+        totals = torch.logsumexp(odds.double().flatten(1), dim=1).cpu().tolist()
+        for row, window in enumerate(windows):
+            every[window.pair] = np.logaddexp(every[window.pair], totals[row])
+            found = of_each[window.pair]
+            for number, places in enumerate(marked[window.pair]):
+                spans = {token_span(window.offsets, *place) for place in places}
+                for first, last in filter(None, spans):
+                    if last - first < odds.shape[2]:
+                        here = float(odds[row, first, last - first])
+                        found[number] = np.logaddexp(found[number], here)
+    return every, of_each
 
 
 def mentions(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:

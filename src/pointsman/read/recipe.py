@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointsman.backbone.device import cpu_has_bf16
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
 from pointsman.backbone.specialist import Specialist, load_specialist, save_specialist
@@ -143,11 +142,6 @@ def pretrain_reader(
         backbone, clozes, dev_examples, replace(recipe, plan=plan), run_folder, show
     )
     return task.parts(outcome.parameters)
-
-
-def bf16_trains_well(backbone: Backbone) -> bool:
-    """Whether this machine should train in mixed precision."""
-    return backbone.device.type == "cuda" or (backbone.device.type == "cpu" and cpu_has_bf16())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from pointsman.deadline import Deadline
 from pointsman.read.joined import Joined, find
-from pointsman.read.likelihood import Find, mentions
+from pointsman.read.likelihood import Find, marked_odds, mentions
 from pointsman.read.reader import SpanReader, WindowReader
-from pointsman.read.targets import token_span
 from pointsman.types import FloatArray, Passage
 
 LEAST = -12.0
@@ -28,9 +26,9 @@ def log_likelihoods(
 ) -> FloatArray:
     """log p [n, A] of each of the answers `texts` [n][A] to a question, given its passages.
 
-    The reader's probability of all spans together that read like the answer, among all spans and
-    silence, by what is `mentioned` in a text; every passage is read once, however many answers there are. 0 where there is no answer, LEAST
-    for one that stands nowhere. Raises DeadlineError.
+    The reader's probability of all spans together that read like the answer, by what is `mentioned` in a
+    text, among all spans and silence; every passage is read once, however many answers there are. 0 where
+    there is no answer, LEAST for one that stands nowhere. Raises DeadlineError.
     """
     agents = len(texts[0]) if texts else 0
     pairs = [
@@ -45,22 +43,14 @@ def log_likelihoods(
         [mentioned(text, [answer]) for answer in said[q]]
         for q, (_, text) in zip(owner, pairs, strict=True)
     ]
+    every, of_each = marked_odds(reader, pairs, marked, deadline)
     each = [np.full(len(row), -np.inf) for row in said]
-    every = np.zeros(len(said))  # log-odds of silence
-    for windows, odds in reader.span_odds(pairs, deadline):
-        totals = torch.logsumexp(odds.double().flatten(1), dim=1).cpu().tolist()
-        for row, window in enumerate(windows):
-            q = owner[window.pair]
-            every[q] = np.logaddexp(every[q], totals[row])
-            for number, places in enumerate(marked[window.pair]):
-                spans = {token_span(window.offsets, *place) for place in places}
-                for first, last in filter(None, spans):
-                    if last - first < odds.shape[2]:
-                        here = float(odds[row, first, last - first])
-                        each[q][number] = np.logaddexp(each[q][number], here)
+    total = np.zeros(len(said))  # log-odds of silence
+    for q, mine, all_spans in zip(owner, of_each, every, strict=True):
+        each[q], total[q] = np.logaddexp(each[q], mine), np.logaddexp(total[q], all_spans)
     found = np.zeros((len(said), agents), dtype=np.float32)
     for q, given_by in enumerate(texts):
-        known = dict(zip(said[q], (each[q] - every[q]).clip(min=LEAST, max=0.0), strict=True))
+        known = dict(zip(said[q], (each[q] - total[q]).clip(min=LEAST, max=0.0), strict=True))
         found[q] = [known[text] if text else 0.0 for text in given_by]
     return found
 

@@ -13,7 +13,7 @@ import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.defer.adapted import Reads, learn, outputs
-from pointsman.defer.rejector import Rejector
+from pointsman.defer.network import Fit
 from pointsman.defer.surrogate import deferral
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
@@ -28,7 +28,10 @@ from pointsman.experiments.deferral.rows import (
     Given,
     Learned,
     all_folds,
+    by_fold,
     decided,
+    looking,
+    rejector,
     rows,
 )
 from pointsman.experiments.report import Show
@@ -82,11 +85,9 @@ def rejectors(bed: Bed, folds: Sequence[Fold], reading: Reading | None = None) -
     for hidden in HIDDEN:
         plan = replace(REJECTOR, hidden=hidden)
 
-        def learned(fold: Fold, plan: object = plan) -> Given:
-            train, test = fold.known
-            costs = fold.pricing(PRICE).costs(1 - fold.train.em)
-            rejector = Rejector.learn(train, costs, LOSS, plan)  # type: ignore[arg-type]
-            return Given.one(rejector.allocate(test), fold.agents)
+        def learned(fold: Fold, plan: Fit = plan) -> Given:
+            found = rejector(fold, PRICE, LOSS, plan).allocate(fold.known[1])
+            return Given.one(found, fold.agents)
 
         cells.append(
             [f"{hidden} hidden units" if hidden else "linear", *_line(bed, folds, learned)]
@@ -105,6 +106,7 @@ def muddled(bed: Bed, folds: Sequence[Fold]) -> Table:
     """A rejector that sees, of a share of the questions, what is known of another one."""
     columns: list[Column | str] = [Column("muddled", scale=100, decimals=0), "row", *_COLUMNS]
     cells: list[list[Cell]] = []
+    learned = {fold.number: rejector(fold, PRICE, LOSS) for fold in folds}
     for share in MUDDLED:
 
         def seen(fold: Fold, share: float = share) -> np.ndarray:
@@ -115,13 +117,10 @@ def muddled(bed: Bed, folds: Sequence[Fold]) -> Table:
             return test
 
         def surrogate(fold: Fold, seen: Callable[[Fold], np.ndarray] = seen) -> Given:
-            costs = fold.pricing(PRICE).costs(1 - fold.train.em)
-            rejector = Rejector.learn(fold.known[0], costs, LOSS, REJECTOR)
-            return Given.one(rejector.allocate(seen(fold)), fold.agents)
+            return Given.one(learned[fold.number].allocate(seen(fold)), fold.agents)
 
         def ours(fold: Fold, seen: Callable[[Fold], np.ndarray] = seen) -> Given:
-            found = fold.cascade.ask(fold.test.said, seen(fold), fold.units, PRICE)
-            return Given(found.choice, found.seen)
+            return looking(fold, PRICE, seen(fold))
 
         cells.append([share, SURROGATE, *_line(bed, folds, surrogate)])
         cells.append([share, OURS, *_line(bed, folds, ours)])
@@ -231,12 +230,7 @@ _COLUMNS: list[Column | str] = [
 
 
 def _line(bed: Bed, folds: Sequence[Fold], way: Way) -> list[Cell]:
-    given = np.zeros(len(bed), dtype=np.int64)
-    asked = np.zeros(bed.em.shape, dtype=bool)
-    for fold in folds:
-        found = way(fold)
-        given[fold.rows], asked[fold.rows] = found.given, found.asked
-    return _cells(bed, Given(given, asked))
+    return _cells(bed, by_fold(bed, folds, way))
 
 
 def _cells(bed: Bed, given: Given) -> list[Cell]:

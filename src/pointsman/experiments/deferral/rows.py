@@ -224,16 +224,20 @@ ORACLE = "oracle"
 EVERYONE = "everyone asked, verified"
 TOGETHER = "best set of agents, all asked"
 LABEL = "best reader of the data set"
-BOUNDS = (ORACLE, f"{LABEL}, oracle")
 
 
 def decided(bed: Bed, row: Row, price: float, folds: Sequence[Fold]) -> Given:
     """What a row does with every question, each by what its fold learned from others."""
+    return by_fold(bed, folds, lambda fold: row.decide(fold, price))
+
+
+def by_fold(bed: Bed, folds: Sequence[Fold], decide: Callable[[Fold], Given]) -> Given:
+    """What is done with the questions of every fold, put together."""
     given = np.zeros(len(bed), dtype=np.int64)
     asked = np.zeros(bed.em.shape, dtype=bool)
     chance = np.full(len(bed), np.nan)
     for fold in folds:
-        found = row.decide(fold, price)
+        found = decide(fold)
         given[fold.rows], asked[fold.rows] = found.given, found.asked
         if found.chance is not None:
             chance[fold.rows] = found.chance
@@ -289,16 +293,16 @@ def _by_confidence(fold: Fold, price: float) -> Given:
     paid = price * fold.units
     best_worth, chosen = -np.inf, (0, 0, -np.inf)
     sure = _own(said)
+    left = len(em) - np.arange(len(em) + 1)
     for i in range(fold.agents):
         order = np.argsort(-sure[:, i], kind="stable")
         # Questions of which it is equally sure are kept together or not at all.
         sorted_ = sure[order, i]
         whole = np.concatenate([[True], sorted_[1:] < sorted_[:-1], [True]])
+        kept = np.append(0, np.cumsum(em[order, i]))
         for j in range(fold.agents):
             # The k surest keep the first one's answer, all others have the second's and pay for both.
-            kept = np.append(0, np.cumsum(em[order, i]))
             rest = em[:, j].sum() - np.append(0, np.cumsum(em[order, j]))
-            left = len(em) - np.arange(len(em) + 1)
             worth = kept + rest - paid[i] * len(em) - paid[j] * left
             k = int(np.where(whole, worth, -np.inf).argmax())
             if worth[k] > best_worth:
@@ -323,11 +327,18 @@ def _by_set(fold: Fold, known: Bed, price: float) -> Given:
 
 def _learned(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor] | None) -> Given:
     """A rejector trained at this price; without a loss by MILD's, whose margins are the data's."""
-    train, test = fold.known
-    costs = fold.pricing(price).costs(1 - fold.train.em)
     if loss is None:
+        costs = fold.pricing(price).costs(1 - fold.train.em)
         loss = partial(mild, rho=margins(torch.from_numpy(costs.astype(np.float32))))
-    return Given.one(Rejector.learn(train, costs, loss, REJECTOR).allocate(test), fold.agents)
+    return Given.one(rejector(fold, price, loss).allocate(fold.known[1]), fold.agents)
+
+
+def rejector(
+    fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor], plan: Fit = REJECTOR
+) -> Rejector:
+    """Trained at this price on what is known before."""
+    costs = fold.pricing(price).costs(1 - fold.train.em)
+    return Rejector.learn(fold.known[0], costs, loss, plan)
 
 
 def _lifted(fold: Fold, price: float) -> Given:
@@ -336,7 +347,12 @@ def _lifted(fold: Fold, price: float) -> Given:
 
 
 def _looked(fold: Fold, price: float) -> Given:
-    asked = fold.cascade.ask(fold.test.said, fold.known[1], fold.units, price)
+    return looking(fold, price, fold.known[1])
+
+
+def looking(fold: Fold, price: float, before: npt.NDArray[np.float32]) -> Given:
+    """Looks before it asks, where this is known before [n, d]."""
+    asked = fold.cascade.ask(fold.test.said, before, fold.units, price)
     return Given(asked.choice, asked.seen, asked.chance.astype(float))
 
 

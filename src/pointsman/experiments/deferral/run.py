@@ -39,12 +39,12 @@ from pointsman.experiments.deferral.rows import (
     decided,
     rows,
 )
-from pointsman.experiments.deferral.specialists import DOMAINS, Sizes, Specialists
+from pointsman.experiments.deferral.specialists import SETS, Sizes, Specialists
 from pointsman.experiments.deferral.tampered import tampered
 from pointsman.experiments.report import Report, Show, named, silent
-from pointsman.read.reader import ReaderSettings, SpanReader
+from pointsman.read.marginal import reader_of
 from pointsman.read.task import Part
-from pointsman.read.verify import log_likelihoods
+from pointsman.read.verify import judge
 
 PRICES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Correct answers given up for one unit of cost, the dearest agent costing one."""
@@ -114,16 +114,12 @@ def run(
                 sure = draw.with_name(f"{draw.name}-{short}-calibration.svg")
                 draw_calibration(bed, folds, found, some, sure)
     if reader is not None and only is None:
-        fast = fast or backbone
-        fast.add_adapter("judge", reader.adapter)
-        settings = sizes.reader if sizes else ReaderSettings()
-        judge = partial(log_likelihoods, SpanReader(fast, reader.head, "judge", settings))
-        seen = looked_at(data, backbone, cache, show, judge, limit)
+        looks = partial(judge, reader_of(fast or backbone, reader, own.sizes.reader))
+        seen = looked_at(data, backbone, cache, show, looks, limit)
         if seen is not None:
             tables.append(looked(seen, (0.0, 0.03, 0.05, 0.1), seed))
-        names = [name for names in DOMAINS.values() for name in names]
         tables += [
-            elsewhere(learned, test, names),
+            elsewhere(learned, test, SETS),
             went_on(*_before_and_after(own, seed), test),
             tampered(own, learned),
         ]

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pointsman.backbone.device import trains_in_bf16
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import weights_digest
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.draw import drawn
 from pointsman.data.splits import refuse_overlap, without
@@ -30,7 +32,6 @@ from pointsman.experiments.report import Show
 from pointsman.read.agent import ReaderAgent
 from pointsman.read.examples import examples_digest
 from pointsman.read.reader import ReaderSettings, SpanReader
-from pointsman.read.recipe import bf16_trains_well
 from pointsman.read.task import Part, ReaderData, ReaderTask
 from pointsman.training.loop import Plan, Progress, train
 from pointsman.types import Passage, ReadingExample
@@ -43,6 +44,7 @@ DOMAINS: Mapping[str, tuple[str, ...]] = {
     "biomedicine": ("covidqa",),
     "policies": ("policyqa",),
 }
+SETS = tuple(name for names in DOMAINS.values() for name in names)
 POLICIES, LONG = "policyqa", ("covidqa",)
 UNION, SHIPPED = "all domains", "as it ships"
 
@@ -82,9 +84,8 @@ Learned = tuple[Part, ReaderSettings, str]
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A reader at work, by the name that tables give it, and what its answers are kept under."""
+    """A reader at work, and what its answers are kept under."""
 
-    name: str
     key: str
     agent: ReaderAgent
 
@@ -117,7 +118,7 @@ class Parts:
 
 def parts(data: Path, sizes: Sizes, seed: int = 0) -> dict[str, Parts]:
     """Every set's. Raises InputError where a file is missing or a question stands on two sides."""
-    whole = {name: _read(data, name) for names in DOMAINS.values() for name in names}
+    whole = {name: _read(data, name) for name in SETS}
     # Companies ask the same of their policies; nowhere else may a question stand on two sides.
     others = [name for name in whole if name != POLICIES]
     tested = [each.question for name in others for each in whole[name].test]
@@ -177,11 +178,13 @@ class Specialists:
             for side in ("record", "test")
         )
         both = [*self.record, *self.test]
-        self._clusters = dict.fromkeys(each.cluster for each in both)
-        self._clusters = {name: number for number, name in enumerate(self._clusters)}
+        names = dict.fromkeys(each.cluster for each in both)
+        self._clusters = {name: number for number, name in enumerate(names)}
         made = [Made(UNION, depth) for depth in self.sizes.union_depths]
         made += [Made(domain, depth) for domain in DOMAINS for depth in self.sizes.depths]
-        key = hashlib.sha256(repr((_digest(start), self.sizes.reader)).encode()).hexdigest()[:12]
+        key = hashlib.sha256(
+            repr((weights_digest(start.adapter, start.head.tensors), self.sizes.reader)).encode()
+        ).hexdigest()[:12]
         shipped = ((start, self.sizes.reader, key),) * 2
         readers = {SHIPPED: shipped} | {
             each.name: self._taught(each, start, key, found) for each in made
@@ -198,8 +201,7 @@ class Specialists:
 
     def some(self, asked: Sequence[Asked]) -> list[list[Asked]]:
         """Those of each set that are asked again."""
-        names = [name for names in DOMAINS.values() for name in names]
-        short = [i for i, name in enumerate(names) if name not in LONG]
+        short = [i for i, name in enumerate(SETS) if name not in LONG]
         of_each = [[each for each in asked if each.number == i] for i in short]
         return [
             [mine[i] for i in drawn(len(mine), self.sizes.troubled, self._seed)] for mine in of_each
@@ -215,7 +217,7 @@ class Specialists:
         contexts = [each.context for each in examples]
         return Bed(
             "readers of our own",
-            tuple(agent.name for agent in self._agents),
+            tuple(each.agent.name for each in self._agents),
             self.units,
             "GFLOPs",
             said(questions, contexts, record.texts, record.sure),
@@ -248,9 +250,8 @@ class Specialists:
         slot = f"specialists:{key}"
         self._fast.add_adapter(slot, part.adapter)
         read = SpanReader(self._fast, part.head, slot, settings)
-        return Keyed(
-            name, f"{self._backbone.identity.sha256[:8]}-{key}", ReaderAgent(read, name=name)
-        )
+        base = self._backbone.identity.sha256[:8]
+        return Keyed(f"{base}-{key}", ReaderAgent(read, name=name))
 
     def _taught(
         self, made: Made, start: Part, key: str, found: Mapping[str, Parts]
@@ -270,7 +271,7 @@ class Specialists:
                 learning_rate=1e-3 if teachers else 3e-4,
                 evaluations=1,
                 seed=self._seed,
-                bf16=bf16_trains_well(self._backbone),
+                bf16=trains_in_bf16(self._backbone.device),
             )
             task = ReaderTask(
                 self._backbone,
@@ -310,11 +311,3 @@ def _taught(made: Made, found: Mapping[str, Parts], count: int, seed: int) -> li
         chosen = np.concatenate(rounds)[: count // len(domains)]
         taught += [there[i] for i in chosen.tolist()]
     return taught
-
-
-def _digest(part: Part) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted({**part.adapter.tensors(), **part.head.tensors}.items()):
-        found.update(name.encode())
-        found.update(tensor.detach().float().cpu().numpy().tobytes())
-    return found.hexdigest()[:20]

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pointsman.backbone.device import cpu_has_bf16
+from pointsman.backbone.device import trains_in_bf16
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.lora import LoraAdapter
+from pointsman.backbone.lora import weights_digest
 from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.report import Show
 from pointsman.experiments.selection.bed import Bed, marked
@@ -67,7 +67,7 @@ def usual(backbone: Backbone) -> Plans:
     A head learns on states that are read once: it takes three times an adapter's rate and four times its
     steps. Chosen on questions of the dev parts that no other sample holds.
     """
-    fast = backbone.device.type == "cuda" or cpu_has_bf16()
+    fast = trains_in_bf16(backbone.device)
     plan = Plan(measure=None, epochs=2, learning_rate=3e-4, evaluations=1, bf16=fast)
     head = replace(plan, epochs=4, learning_rate=1e-3)
     warm = replace(plan, epochs=1)
@@ -291,7 +291,7 @@ class Lab:
         ]
         depends = (
             self.backbone.identity.sha256,
-            _digest(part.adapter, part.head.tensors),
+            weights_digest(part.adapter, part.head.tensors),
             self.settings,
             digest(asked),
             orders,
@@ -308,7 +308,7 @@ class Lab:
         reader = as_read(reader_of(self.fast, part, self.settings))
         if self.settings.joined:
             return reader
-        key = _digest(part.adapter, part.head.tensors)
+        key = weights_digest(part.adapter, part.head.tensors)
         if key not in self._readers:
             self._readers[key] = RememberingReader(reader)
         remembering = self._readers[key]
@@ -344,7 +344,7 @@ class Lab:
 
         depends = (
             self.backbone.identity.sha256,
-            _digest(part.adapter, part.head.tensors),
+            weights_digest(part.adapter, part.head.tensors),
             self.settings,
             digest(asked),
         )
@@ -363,7 +363,7 @@ class Lab:
             return read_lists(self.fast, part.adapter, given, settings).numpy()
 
         lengths = (settings.max_length, settings.overlap)
-        key = (self.backbone.identity.sha256, _digest(part.adapter), digest(asked), lengths)
+        key = (self.backbone.identity.sha256, weights_digest(part.adapter), digest(asked), lengths)
         return torch.from_numpy(self._cache.get(f"pairs-{name}", key, read)).float()
 
     def _taught_reader(
@@ -414,18 +414,10 @@ class Lab:
         return cast(T, self._kept[key])
 
     def _run(self, what: str, seed: int, *data: object) -> Path:
-        start = _digest(self._reader.adapter, self._reader.head.tensors)
+        start = weights_digest(self._reader.adapter, self._reader.head.tensors)
         parts = (self.backbone.identity.sha256, self.plans, start, *data)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
         return self._folder / f"{what}-{seed}-{key}"
 
     def _training(self, what: str, progress: Progress) -> None:
         self._show(what, progress.step, progress.steps)
-
-
-def _digest(adapter: LoraAdapter, head: Mapping[str, Tensor] | None = None) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted({**adapter.tensors(), **(head or {})}.items()):
-        found.update(name.encode())
-        found.update(tensor.detach().float().cpu().numpy().tobytes())
-    return found.hexdigest()[:20]
