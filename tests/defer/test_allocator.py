@@ -280,7 +280,10 @@ def test_what_it_cannot_be_used_for(
     (broken / "allocator.json").write_text(
         json.dumps({**description, "format_version": 1}), "utf-8"
     )
-    with pytest.raises(SpecialistError, match="how sure agents are; train it again"):
+    with pytest.raises(
+        SpecialistError,
+        match="knows less of answers than this Pointsman asks about; train it again",
+    ):
         load_allocator(broken, backbone, ["small", "large"], UNITS)
 
 

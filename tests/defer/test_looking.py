@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,20 @@ def test_who_agrees_with_whom() -> None:
     without = np.array([[False, True, True, True, True]])
     assert first_of_each(found, without).tolist() == [[False, True, True, False, False]]
     assert features(found, everyone).shape[:2] == (1, 5)
+
+
+def test_where_answers_begin_and_end() -> None:
+    """Within another's, holding it, begun alike, ended alike; nothing where an answer is missing."""
+    rows = [["the big black cat", "black cat", "Big", "cats", None]]
+    bounds = said(["?"], [""], rows).bounds[0]
+    assert bounds[0, 1].tolist() == [0, 1, 0, 1]
+    assert bounds[1, 0].tolist() == [1, 0, 0, 1]
+    assert bounds[0, 2].tolist() == [0, 1, 1, 0]
+    assert bounds[1, 1].tolist() == [0, 0, 1, 1]
+    # Words, not letters: no cat is in cats.
+    assert not bounds[1, 3].any()
+    assert not bounds[4].any()
+    assert not bounds[:, 4].any()
 
 
 def test_what_nobody_was_asked_is_not_seen() -> None:
@@ -277,12 +292,10 @@ def test_an_answer_does_not_depend_on_what_was_not_asked(cascade: Cascade) -> No
     same[:, 3, :], same[:, :, 3], overlap[:, 3, :], overlap[:, :, 3] = False, False, 0, 0
     same[:, 3, 3] = True
     shape[:, 3] = other.shape[:, 3]
-    changed = cascade.ask(
-        Said(given, same, overlap, shape, TEST[0].asked, TEST[0].own, TEST[0].looked),
-        TEST[2],
-        UNITS,
-        0.3,
-    )
+    bounds = TEST[0].bounds.copy()
+    bounds[:, 3, :], bounds[:, :, 3] = 0, 0
+    heard = replace(TEST[0], given=given, same=same, overlap=overlap, bounds=bounds, shape=shape)
+    changed = cascade.ask(heard, TEST[2], UNITS, 0.3)
     np.testing.assert_array_equal(changed.seen[without], asked.seen[without])
     np.testing.assert_array_equal(changed.choice[without], asked.choice[without])
 

@@ -21,6 +21,7 @@ from pointsman.data.squad import write_squad
 from pointsman.defer.adapted import Reads
 from pointsman.defer.candidates import said
 from pointsman.errors import InputError
+from pointsman.evaluate.significance import Interval
 from pointsman.experiments.deferral.ablations import (
     MUDDLED,
     Reading,
@@ -31,6 +32,7 @@ from pointsman.experiments.deferral.ablations import (
     went_on,
 )
 from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
+from pointsman.experiments.deferral.economy import SHARES, economy
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
 from pointsman.experiments.deferral.rows import (
     BEST,
@@ -363,6 +365,28 @@ def test_no_row_but_the_bound_knows_the_test(
         assert same == (row.name != ORACLE), row.name
 
 
+def test_how_seldom_the_dearest_has_to_be_asked(
+    data: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    bed = squad(data, backbone, ArrayCache(tmp_path), silent)
+    (table,) = economy(bed, all_folds(bed))
+    unsure = [row for row in table.rows if row[1] == "others are unsure"]
+    asked, cost = ([float(row[i]) for row in unsure] for i in (2, 3))  # type: ignore[arg-type]
+    assert asked == sorted(asked)
+    assert asked[0] < asked[-1]
+    assert len(asked) == len(SHARES)
+    for mine, paid in zip(asked, cost, strict=True):
+        # All others are paid for everywhere.
+        assert paid == pytest.approx(mine + bed.units[:-1].sum() / bed.units[-1])
+    for row in unsure:
+        interval = row[5]
+        assert isinstance(interval, Interval)
+        assert interval.low <= float(row[6]) <= interval.mean  # type: ignore[arg-type]
+    # Where two agents are the dearest nobody is the one to be spared.
+    level = replace(bed, units=np.ones(len(bed.agents)))
+    assert economy(level, all_folds(level)) == []
+
+
 def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     found = run(
         data,
@@ -376,14 +400,15 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     )
     titles = [table.title for table in found.tables]
     first = "ten readers, SQuAD"
-    assert titles[:5] == [
+    assert titles[:6] == [
         f"{first}: price 0",
         f"{first}: price 0.2",
         f"{first}: utility",
+        f"{first}: how seldom BERT, ensemble has to be asked",
         f"{first}: mistaken prices",
         f"{first}: promises",
     ]
-    assert len(titles) == 15
+    assert len(titles) == 16
     table = found.tables[0]
     assert [row[0] for row in table.rows] == SOME
     em = {row[0]: float(row[2]) for row in table.rows}  # type: ignore[arg-type]

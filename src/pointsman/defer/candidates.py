@@ -86,8 +86,9 @@ class Said:
     """The answers of n questions by A agents.
 
     `same` [n, A, A] is whether two agents gave one answer, as SQuAD normalises it, and `overlap`
-    [n, A, A] the F1 of their words; both are 0 beside an agent that gave nothing. `given` [n, A] is
-    whether an agent answered at all. `shape` [n, A, s] describes an answer by itself and in its
+    [n, A, A] the F1 of their words; `bounds` [n, A, A, 4] whether the first's lies within the second's, holds
+    it, begins with the same word, ends with the same. All are 0 beside an agent that gave nothing.
+    `given` [n, A] is whether an agent answered at all. `shape` [n, A, s] describes an answer by itself and in its
     passage, `asked` [n, q] the question. `own` [n, A] is how sure each agent says that it is itself, in
     log-odds, 0 where it says nothing of the kind; `looked` [n, A] how likely a reader of ours that looked
     at the passage finds each answer, its log-probability, 0 where none looked.
@@ -96,6 +97,7 @@ class Said:
     given: Mask
     same: Mask
     overlap: Floats
+    bounds: Floats
     shape: Floats
     asked: Floats
     own: Floats
@@ -119,6 +121,7 @@ class Said:
             self.given[:, agents],
             self.same[:, agents][:, :, agents],
             self.overlap[:, agents][:, :, agents],
+            self.bounds[:, agents][:, :, agents],
             self.shape[:, agents],
             self.asked,
             self.own[:, agents],
@@ -154,7 +157,9 @@ def said(
     if any(len(row) != agents for row in answers):
         raise InputError("every question needs one answer an agent, None where it gave none")
     rows = [_one(*each) for each in zip(questions, contexts, answers, strict=True)]
-    given, same, overlap, shape, asked = (np.stack(column) for column in zip(*rows, strict=True))
+    given, same, overlap, bounds, shape, asked = (
+        np.stack(column) for column in zip(*rows, strict=True)
+    )
     own = np.zeros(given.shape)
     if sure is not None:
         if len(sure) != len(answers) or any(len(row) != agents for row in sure):
@@ -164,15 +169,16 @@ def said(
     seen = np.zeros(given.shape, np.float32) if looked is None else np.asarray(looked, np.float32)
     if seen.shape != given.shape:
         raise InputError(f"{seen.shape} log-probabilities of {given.shape} answers")
-    return Said(given, same, overlap, shape, asked, own.astype(np.float32), seen * given)
+    return Said(given, same, overlap, bounds, shape, asked, own.astype(np.float32), seen * given)
 
 
 def features(said: Said, seen: Mask) -> Floats:
     """What a verifier looks at [n, A, f]: each agent's answer where the agents `seen` [n, A] were asked.
 
     Who of them gives the same answer and how sure of it they say they are, how much their words overlap,
-    how many agree, what a reader that looked thinks of it, and the answer's shape: what tells the answers of one question from one another. Rows
-    of agents that were not seen mean nothing.
+    where agents that mean the same place disagree about where it begins and ends, how many agree, what a
+    reader that looked thinks of it, and the answer's shape: what tells the answers of one question from
+    one another. Rows of agents that were not seen mean nothing.
     """
     seen = seen & said.given
     votes = said.same & seen[:, None, :]
@@ -186,7 +192,8 @@ def features(said: Said, seen: Mask) -> Floats:
         said.looked[:, :, None],
         probable(said.looked)[:, :, None],
     ]
-    parts = [votes, votes * said.own[:, None, :], soft, *numbers, said.shape]
+    bounds = (said.bounds * seen[:, None, :, None]).reshape(*votes.shape[:2], -1)
+    parts = [votes, votes * said.own[:, None, :], soft, bounds, *numbers, said.shape]
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=-1)
 
 
@@ -214,18 +221,20 @@ def question_kind(question: str) -> int:
 
 def _one(
     question: str, context: str, answers: Sequence[str | None]
-) -> tuple[Mask, Mask, Floats, Floats, Floats]:
+) -> tuple[Mask, Mask, Floats, Floats, Floats, Floats]:
     normal = ["" if answer is None else normalize_answer(answer) for answer in answers]
     given = np.array([bool(text) for text in normal])
     both = given[:, None] & given[None, :]
     same = np.array([[one == other for other in normal] for one in normal]) & both
-    bags = [Counter(text.split()) for text in normal]
+    tokens = [text.split() for text in normal]
+    bounds = np.array([[_bounds(one, other) for other in tokens] for one in tokens], np.float32)
+    bags = [Counter(words) for words in tokens]
     overlap = np.array([[_f1(one, other) for other in bags] for one in bags], dtype=np.float32)
     lowered, words = context.lower(), _content(question)
     kind = np.eye(len(_KINDS) + 1, dtype=np.float32)[question_kind(question)]
     shape = np.stack([_shape(answer or "", lowered, words, kind) for answer in answers])
     asked = [math.log1p(len(question)), math.log1p(len(context)), float(len(words)), *kind]
-    return given, same, overlap * both, shape, np.array(asked, dtype=np.float32)
+    return given, same, overlap * both, bounds, shape, np.array(asked, dtype=np.float32)
 
 
 def _shape(answer: str, context: str, words: frozenset[str], kind: Floats) -> Floats:
@@ -271,6 +280,20 @@ def _shape(answer: str, context: str, words: frozenset[str], kind: Floats) -> Fl
 
 def _content(question: str) -> frozenset[str]:
     return frozenset(_WORD.findall(question.lower())) - _STOP
+
+
+def _bounds(one: Sequence[str], other: Sequence[str]) -> tuple[bool, bool, bool, bool]:
+    """Whether one answer's words lie within another's, hold them, begin and end alike."""
+    if not one or not other:
+        return False, False, False, False
+    short, long = (f" {' '.join(words)} " for words in (one, other))
+    differ = short != long
+    return (
+        differ and short in long,
+        differ and long in short,
+        one[0] == other[0],
+        one[-1] == other[-1],
+    )
 
 
 def _f1(one: Counter[str], other: Counter[str]) -> float:

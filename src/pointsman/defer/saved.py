@@ -21,7 +21,7 @@ from pointsman.defer.verifier import Logit, Verifier
 from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 
 DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def save_allocator(
@@ -88,7 +88,7 @@ def load_allocator(
         )
     if version < FORMAT_VERSION:
         raise SpecialistError(
-            f"{folder}: format {version} knows nothing of how sure agents are; train it again "
+            f"{folder}: format {version} knows less of answers than this Pointsman asks about; train it again "
             "(what they answered is kept, and nobody is asked twice)"
         )
     if base["sha256"] != backbone.identity.sha256:

@@ -25,6 +25,7 @@ from pointsman.experiments.deferral.ablations import (
     went_on,
 )
 from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
+from pointsman.experiments.deferral.economy import economy
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
 from pointsman.experiments.deferral.rows import (
@@ -162,7 +163,11 @@ def report(
     tables = [price_table(bed, found, chosen, price) for price in prices]
     tables.append(utility_table(bed, found, chosen, prices))
     if OURS in names:
-        tables += [wrong_prices(bed, folds, prices), promises(bed, found[OURS, prices[0]])]
+        tables += [
+            *economy(bed, folds),
+            wrong_prices(bed, folds, prices),
+            promises(bed, found[OURS, prices[0]]),
+        ]
     return tables
 
 
