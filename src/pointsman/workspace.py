@@ -420,6 +420,8 @@ class Workspace:
         """The one that the settings name; else the reader alone, or first, and the others where it is not
         sure enough.
         """
+        from pointsman.backbone.specialist import SPECIALIST_FILE
+        from pointsman.defer.foreseen import load_foreseeing
         from pointsman.defer.look_first import LookFirst
         from pointsman.defer.plain import FirstAgent
         from pointsman.defer.saved import load_allocator
@@ -428,6 +430,8 @@ class Workspace:
         names, units = [READER, *(agent.name for agent in further)], [0.0, *self.agent_prices]
         if self.settings.defer.allocator != UNALLOCATED:
             folder = self._specialist(self.settings.defer.allocator, "allocator")
+            if (folder / SPECIALIST_FILE).is_file():
+                return load_foreseeing(folder, self.backbone, names, units)
             return load_allocator(folder, self.backbone, names, units, self.judge)
         if not further:
             return FirstAgent(names)

@@ -162,8 +162,8 @@ def test_an_agent_is_one_thing(space: Path) -> None:
     )
 
 
-def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> None:
-    """Two agents that read alike: what is learned is that the second need not be asked."""
+def boats(file: Path) -> Path:
+    """A file of questions about the colours of boats."""
     examples = [
         ReadingExample(
             f"q{i}",
@@ -176,8 +176,13 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
         )
         for i in range(120)
     ]
-    questions = tmp_path / "questions.json"
-    write_squad(questions, examples)
+    write_squad(file, examples)
+    return file
+
+
+def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> None:
+    """Two agents that read alike: what is learned is that the second need not be asked."""
+    questions = boats(tmp_path / "questions.json")
     words = ["train", "allocator", space, "--data", questions, "--given"]
     env = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
     result = invoke(*words, "--json", env=env)
@@ -202,6 +207,78 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
     refused = invoke("ask", space, "What?", env=used)
     assert refused.exit_code == 4
     assert "was trained for the agents reader, far, not for reader, far, more" in refused.stderr
+
+
+def test_an_allocator_that_reads_decides_before_anybody_is_asked(
+    space: Path, tmp_path: Path
+) -> None:
+    questions = boats(tmp_path / "questions.json")
+    words = ["train", "allocator", space, "--data", questions, "--given"]
+    env = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
+    paper = ["--policy", "surrogate", "--price", "0.1", "--name", "paper"]
+    result = invoke(*words, *paper, "--json", env=env)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    (at,) = found["at"]
+    assert at["price"] == 0.1
+    assert sum(at["asked"]) == pytest.approx(1)  # one agent a question
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "boat.md").write_text("Boat 7 on the lake is red. It is number 10 of all.", "utf-8")
+    assert invoke("index", space, notes).exit_code == 0
+    used = {"POINTSMAN_DEFER__ALLOCATOR": "paper"}
+    asked = ["ask", space, "What colour is boat 7?", "--json"]
+    answer = json.loads(invoke(*asked, "--price", "0.1", env=used).stdout)
+    assert answer["text"] == "red"
+    other = invoke(*asked, "--price", "0.5", env=used)
+    assert other.exit_code == 4
+    assert "trained for the price 0.1 and no other, not for 0.5" in " ".join(other.stderr.split())
+    # The answers are kept: another policy asks nobody again, and needs no price.
+    result = invoke(*words, "--policy", "errors", "--name", "any", env=env)
+    assert result.exit_code == 0, result.stderr
+    assert "price 0.05: right on" in result.stdout
+    assert "below which chance" not in result.stdout
+    assert "Decides who answers, at any price: reader, far." in (
+        space / "specialists" / "any" / "README.md"
+    ).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--policy", "surrogate"], "a surrogate is trained at one price; name it"),
+        (["--policy", "errors", "--price", "1"], "does not depend on a price; name none"),
+        (["--price", "1"], "the policy look serves any price; leave --price out"),
+        (["--policy", "errors", "--look"], "only the policy look has anything to look at"),
+    ],
+)
+def test_policies_that_cannot_be(space: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    result = invoke("train", "allocator", space, "--data", boats(tmp_path / "q.json"), *words)
+    assert result.exit_code == 4
+    assert said in " ".join(result.stderr.split())
+
+
+def test_an_allocator_is_not_put_over_something_else(space: Path, tmp_path: Path) -> None:
+    """It is refused before anybody is asked and paid."""
+    mine = space / "specialists" / "allocator"
+    mine.mkdir(parents=True)
+    (mine / "diary.txt").write_text("mine", "utf-8")
+    cache = tmp_path / "cache"
+    questions = boats(tmp_path / "q.json")
+    for words in ([], ["--policy", "errors"]):
+        result = invoke(
+            "train",
+            "allocator",
+            space,
+            "--data",
+            questions,
+            *words,
+            env={"POINTSMAN_CACHE": str(cache)},
+        )
+        assert result.exit_code != 0
+        assert "so it is not replaced" in " ".join(result.stderr.split())
+    assert not list(cache.rglob("*.jsonl"))
+    assert (mine / "diary.txt").read_text("utf-8") == "mine"
 
 
 @pytest.mark.parametrize(

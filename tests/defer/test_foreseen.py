@@ -1,0 +1,193 @@
+"""Allocators that decide before anybody is asked, by reading: learned, saved, loaded, asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pointsman.backbone.encoder import Backbone
+from pointsman.deadline import Deadline
+from pointsman.defer.adapted import Part, Reads
+from pointsman.defer.answered import Answered, ask_everybody
+from pointsman.defer.cost import Pricing
+from pointsman.defer.foreseen import Foresight, load_foreseeing
+from pointsman.defer.make import PRICES, Made
+from pointsman.defer.make_foreseen import Plan, make_foreseeing
+from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
+from pointsman.protocols import Allocator
+from pointsman.trace import Cost
+from pointsman.training.loop import Plan as Training
+from pointsman.types import Answer, Passage
+from tiny import write_tiny
+
+N = 300
+COLOURS = ("red", "blue")
+# Every other question is about its own passage's colour, which is when the small one is right.
+EASY = [i % 2 == 0 for i in range(N)]
+QUESTIONS = [f"what of {COLOURS[i // 2 % 2]}" for i in range(N)]
+CONTEXTS = [
+    [Passage(f"p{i}", f"here comes the {COLOURS[(i // 2 + (not EASY[i])) % 2]} one")]
+    for i in range(N)
+]
+GOLD = [["one"]] * N
+UNITS = [0.1, 1.0]
+QUICK = Training(measure=None, epochs=24, learning_rate=5e-3, evaluations=1)
+READS = Reads(layers=1, max_length=32, rank=4, batch_size=16, plan=QUICK)
+
+
+class Agent:
+    """The small one is right where it is easy, the large one everywhere."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def answer(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        deadline: Deadline | None = None,
+    ) -> list[Answer]:
+        return [self._one(q, row[0]) for q, row in zip(questions, contexts, strict=True)]
+
+    def estimate(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+    ) -> list[Cost]:
+        return [Cost()] * len(questions)
+
+    def _one(self, question: str, passage: Passage) -> Answer:
+        i = int(passage.id[1:])
+        good = self.name == "large" or EASY[i]
+        return Answer(question, "one" if good else "tin", 0.5, agent=self.name)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    folder = write_tiny(tmp_path_factory.mktemp("tiny"))
+    return Backbone.load(folder, device="cpu", dtype="fp32", attention="eager")
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Answered:
+    return ask_everybody(
+        [Agent("small"), Agent("large")],
+        QUESTIONS,
+        CONTEXTS,
+        GOLD,
+        [row[0].id for row in CONTEXTS],
+        tmp_path_factory.mktemp("answers") / "answers.jsonl",
+        lambda *_: None,
+    )
+
+
+def make(backbone: Backbone, known: Answered, place: Path, plan: Plan) -> Made:
+    return make_foreseeing(
+        backbone,
+        known,
+        UNITS,
+        plan,
+        place / "runs",
+        place / "mine",
+        data="a.json",
+        command="me",
+        show=lambda *_: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def errors(
+    backbone: Backbone, known: Answered, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Made, Path]:
+    place = tmp_path_factory.mktemp("errors")
+    return make(backbone, known, place, Plan(reads=READS)), place / "mine"
+
+
+def test_it_knows_by_reading_who_will_be_right(
+    backbone: Backbone, errors: tuple[Made, Path]
+) -> None:
+    made, folder = errors
+    assert [each.price for each in made.at] == list(PRICES)
+    assert made.right == (0.5, 1.0)
+    dear = made.at[PRICES.index(0.2)]
+    assert dear.right > 0.9
+    assert dear.asked[0] == pytest.approx(0.5, abs=0.1)
+    assert dear.cost == pytest.approx(0.55, abs=0.1)
+    allocator = load_foreseeing(folder, backbone, ["small", "large"], UNITS)
+    assert isinstance(allocator, Allocator)
+    found = allocator.allocate(QUESTIONS[:80], CONTEXTS[:80], 0.2)
+    assert np.mean((found.choice == 0) == np.array(EASY[:80])) > 0.9
+    # Nothing is worth the price: the cheaper one.
+    assert set(allocator.allocate(QUESTIONS[:9], CONTEXTS[:9], 5.0).choice) == {0}
+    # One question alone gets what it gets among others.
+    alone = allocator.allocate(QUESTIONS[3:4], CONTEXTS[3:4], 0.2)
+    np.testing.assert_allclose(alone.expected_cost[0], found.expected_cost[3], atol=1e-4)
+    assert allocator.allocate([], [], 0.2).choice.tolist() == []
+
+
+def test_the_next_best_where_one_fails(backbone: Backbone, errors: tuple[Made, Path]) -> None:
+    allocator = load_foreseeing(errors[1], backbone, ["small", "large"], UNITS)
+    down, said = Answer("?", "", 0.0, failure="down"), Answer("?", "tin", 0.5)
+    asked = ([QUESTIONS[0]], [CONTEXTS[0]], 0.2)
+    assert allocator.allocate(*asked, seen=[{}]).choice.tolist() == [0]
+    assert allocator.allocate(*asked, seen=[{0: down}]).choice.tolist() == [1]
+    assert allocator.allocate(*asked, seen=[{0: down, 1: said}]).choice.tolist() == [1]
+    assert allocator.allocate(*asked, seen=[{0: down, 1: down}]).choice.tolist() == [0]
+
+
+def test_the_papers_surrogate_at_its_price(
+    backbone: Backbone, known: Answered, tmp_path: Path
+) -> None:
+    made = make(backbone, known, tmp_path, Plan("surrogate", 0.2, reads=READS))
+    (at,) = made.at
+    assert at.right > 0.9
+    assert at.asked[0] == pytest.approx(0.5, abs=0.1)
+    allocator = load_foreseeing(tmp_path / "mine", backbone, ["small", "large"], UNITS)
+    found = allocator.allocate(QUESTIONS[:80], CONTEXTS[:80], 0.2)
+    assert np.mean((found.choice == 0) == np.array(EASY[:80])) > 0.9
+    with pytest.raises(ConfigError, match=r"trained for the price 0\.2 and no other, not for 0\.5"):
+        allocator.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.5)
+    card = (tmp_path / "mine" / "README.md").read_text("utf-8")
+    assert "at the price 0.2 alone: small, large" in card
+    assert "GFLOPs a question" in card
+    assert "What can be promised" not in card
+
+
+def test_calibrated_errors_make_costs() -> None:
+    """σ(2 · 1 - 1) and σ(2 · 0 - 1), less their prices."""
+    adapter = Part(None, torch.zeros(2, 4), torch.zeros(2))  # type: ignore[arg-type]
+    made = Foresight("errors", adapter, READS, np.array([2.0, 2.0]), np.array([-1.0, -1.0]))
+    costs = made.costs(np.array([[1.0, 0.0]]), Pricing.at(0.5, ("a", "b"), (0.2, 1.0)), 0.5)
+    np.testing.assert_allclose(costs, [[1 - 0.731059 + 0.1, 1 - 0.268941 + 0.5]], atol=1e-6)
+
+
+def test_what_cannot_be(
+    backbone: Backbone, errors: tuple[Made, Path], tmp_path: Path, known: Answered
+) -> None:
+    folder = errors[1]
+    with pytest.raises(ConfigError, match="trained for the agents small, large, not for large"):
+        load_foreseeing(folder, backbone, ["large"], [1.0])
+    other = Backbone.load(write_tiny(tmp_path / "other", seed=1), device="cpu", dtype="fp32")
+    with pytest.raises(BackboneMismatchError, match="was trained on the base"):
+        load_foreseeing(folder, other, ["small", "large"], UNITS)
+    with pytest.raises(ConfigError, match="a surrogate is trained at one price; name it"):
+        Plan("surrogate")
+    with pytest.raises(ConfigError, match="does not depend on a price; name none"):
+        Plan("errors", 0.1)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in folder.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    description = json.loads((broken / "specialist.json").read_text("utf-8"))
+    del description["settings"]["layers"]
+    (broken / "specialist.json").write_text(json.dumps(description), "utf-8")
+    with pytest.raises(SpecialistError, match="corrupt"):
+        load_foreseeing(broken, backbone, ["small", "large"], UNITS)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("mine", "utf-8")
+    with pytest.raises(SpecialistError, match="is not a specialist, so it is not replaced"):
+        make(backbone, known, tmp_path, Plan(reads=READS))
+    assert (tmp_path / "mine" / "diary.txt").read_text("utf-8") == "mine"
