@@ -17,6 +17,7 @@ from svg import words
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
 from pointsman.data.arrays import ArrayCache
+from pointsman.data.multihop import MultihopQuestion, Paragraph, write_multihop
 from pointsman.data.squad import write_squad
 from pointsman.defer.adapted import Reads
 from pointsman.defer.candidates import said
@@ -33,6 +34,7 @@ from pointsman.experiments.deferral.ablations import (
 )
 from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
 from pointsman.experiments.deferral.economy import SHARES, economy
+from pointsman.experiments.deferral.hops import ELSEWHERE, HERE, ROWS, TESTED, several
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
 from pointsman.experiments.deferral.rows import (
     BEST,
@@ -219,6 +221,34 @@ def test_what_allocation_depends_on(
     em = {(row[0], row[1]): row[2] for row in harder.rows}
     assert not any(value for (what, _), value in em.items() if what == "passages without an answer")
     assert all(row[4] is None for row in harder.rows if row[0] == PLAIN)
+
+
+def test_questions_that_take_several_passages(
+    own: tuple[Specialists, Path], tmp_path: Path
+) -> None:
+    made, _ = own
+    (tmp_path / "multihop").mkdir()
+    for name in TESTED:
+        asked = [
+            MultihopQuestion(
+                f"{name}-{i}",
+                f"what is {i} of both",
+                ("yes",) if i == 3 else (f"red {i}",),
+                (
+                    Paragraph("a", f"here comes red {i}", True),
+                    Paragraph("b", "after blue", True),
+                    Paragraph("c", "nothing", False),
+                ),
+            )
+            for i in range(12)
+        ]
+        write_multihop(tmp_path / "multihop" / f"{name}.jsonl", asked)
+    found = several(made, Learned(made.bed(made.record), 0, 0), tmp_path)
+    assert len(found.rows) == 2 * len(ROWS)
+    # Where yes is the answer there is no span to be found.
+    assert found.notes[0].startswith("22 questions of")
+    em = {(row[0], row[1]): float(row[2]) for row in found.rows}  # type: ignore[arg-type]
+    assert em[ORACLE, ELSEWHERE] == max(em.values()) == em[ORACLE, HERE]
 
 
 def test_questions_and_passages_made_harder() -> None:

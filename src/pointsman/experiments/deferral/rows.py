@@ -159,7 +159,8 @@ class Fold:
         """Mean errors of each agent among the nearest training questions."""
         train, test = self.train.features, self.test.features
         unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test)]
-        near = np.argpartition(-(unit[1] @ unit[0].T), _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+        count = min(_NEIGHBOURS, len(train))
+        near = np.argpartition(-(unit[1] @ unit[0].T), count - 1, axis=1)[:, :count]
         return np.asarray(1 - self.train.em[near].mean(axis=1))
 
 

@@ -26,6 +26,7 @@ from pointsman.experiments.deferral.ablations import (
 )
 from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
 from pointsman.experiments.deferral.economy import economy
+from pointsman.experiments.deferral.hops import several
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
 from pointsman.experiments.deferral.rows import (
@@ -123,6 +124,7 @@ def run(
             elsewhere(learned, test, SETS),
             went_on(*_before_and_after(own, seed), test),
             tampered(own, learned),
+            several(own, learned, data, limit),
         ]
     return Report(tuple(tables), details)
 

@@ -223,13 +223,17 @@ class Specialists:
             said(questions, contexts, record.texts, record.sure),
             scored(record.texts, golden, exact_match),
             scored(record.texts, golden, f1),
-            np.array([self._clusters[each.cluster] for each in asked]),
+            np.array([self._cluster(each) for each in asked]),
             np.zeros(len(asked), dtype=np.int64),
             before(self._fast, questions, contexts, self._cache, self._show),
             sum(text is None for row in record.texts for text in row),
             np.array([each.number for each in asked]),
             list(zip(questions, contexts, strict=True)),
         )
+
+    def _cluster(self, asked: Asked) -> int:
+        """The number of its cluster, a new one where it has not been met."""
+        return self._clusters.setdefault(asked.cluster, len(self._clusters))
 
     def _asked(self, agents: Sequence[Keyed], asked: Sequence[Asked]) -> Record:
         """What each says, kept in a file of its own."""
