@@ -102,7 +102,7 @@ class Sizes:
     test: int = 600
     long: int = 150
     troubled: int = 100
-    depths: tuple[int | None, ...] = (2, None)
+    depths: tuple[int | None, ...] = (4, None)
     union_depths: tuple[int | None, ...] = (2, 4, None)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
 
