@@ -16,7 +16,7 @@ from letters import article, write_articles
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
 from pointsman.data.multihop import MultihopQuestion, Paragraph, write_multihop
-from pointsman.errors import InputError
+from pointsman.errors import FormatError, InputError
 from pointsman.experiments.report import Report, silent
 from pointsman.experiments.selection.bed import SETS, Sizes, fifths, graded, load
 from pointsman.experiments.selection.estimator import Counted
@@ -264,6 +264,29 @@ def test_the_whole_experiment_and_going_on_with_it(
     assert not any(what.startswith("reading the candidates") for what in shown)
     with pytest.raises(InputError, match="no row 'theirs'; there are retrieval order, "):
         once(1, only=["theirs"])
+    # With its outcomes another machine trains nothing, and adds a seed.
+    elsewhere = tmp_path / "elsewhere"
+    trained: list[str] = []
+    more = run(
+        bed,
+        backbone,
+        reader,
+        elsewhere,
+        sizes=SIZES,
+        plans=PLANS,
+        seeds=2,
+        studies=False,
+        outcomes=tmp_path / "outcomes",
+        show=lambda what, *_: trained.append(what),
+    )
+    assert [t.rows for t in more.tables] == [t.rows for t in report.tables[: len(more.tables)]]
+    assert not (elsewhere / "runs").exists()
+    assert not [what for what in trained if "seed" in what]
+    (broken,) = (tmp_path / "outcomes").glob("several-*-seed-1.npz")
+    broken.write_bytes(broken.read_bytes()[:-9])
+    with pytest.raises(FormatError, match="no outcomes of a selection run"):
+        once(passages=["several"])
+    broken.unlink()
     few = once(1, only=[PLAIN], passages=["one"])
     assert [len(table.rows) for table in few.tables] == [1, 0, 0, 1, 0, 0]
 

@@ -217,6 +217,14 @@ def selection(
             metavar="DIR", help="Who grades for the selectors; by default the one that ships."
         ),
     ] = "default",
+    outcomes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="What rows gave to each question: kept here, and not measured again.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Limit = None,
     backbone: BackboneName = None,
     run: Run = None,
@@ -253,6 +261,7 @@ def selection(
             limit=limit,
             only=row or None,
             passages=passages.kinds,
+            outcomes=outcomes,
             studies=studies,
             show=show,
         )

@@ -35,6 +35,18 @@ class Measured:
     passages: Floats
     held: Floats
 
+    @classmethod
+    def of(cls, columns: npt.ArrayLike) -> Measured:
+        """From `columns`."""
+        em, f1s, precision, found, passages, held, *recall = np.asarray(columns, dtype=np.float64)
+        return cls(em, f1s, dict(zip(CUTS, recall, strict=True)), precision, found, passages, held)
+
+    @property
+    def columns(self) -> Floats:
+        """All of it as one array [6 + CUTS, q]."""
+        columns = (self.em, self.f1, self.precision, self.found, self.passages, self.held)
+        return np.stack([*columns, *(self.recall[k] for k in CUTS)])
+
     def means(self) -> dict[str, float]:
         """Percentages, and the mean number of passages."""
         return {
@@ -63,10 +75,7 @@ def measured(asked: Sequence[Asked], selected: Sequence[Selection], reader: Read
     rows = [
         _row(each, chosen, text) for each, chosen, text in zip(asked, selected, said, strict=True)
     ]
-    columns = np.array(rows, dtype=np.float64).reshape(len(rows), 6 + len(CUTS)).T
-    em, f1s, precision, found, passages, held = columns[:6]
-    recall = dict(zip(CUTS, columns[6:], strict=True))
-    return Measured(em, f1s, recall, precision, found, passages, held)
+    return Measured.of(np.array(rows, dtype=np.float64).reshape(len(rows), 6 + len(CUTS)).T)
 
 
 def ranked(selection: Selection, candidates: int) -> list[int]:

@@ -25,7 +25,7 @@ from pointsman.joint.em import Iteration, train_together, warm_up
 from pointsman.joint.estimate import explained
 from pointsman.joint.make import WIDTH, fresh_selector, tuned
 from pointsman.joint.make_look import Seen, fit, see
-from pointsman.joint.measures import CUTS, Measured, measured
+from pointsman.joint.measures import Measured, measured
 from pointsman.joint.recipe import Both, Looks, Recipe, Trains
 from pointsman.protocols import Reader
 from pointsman.read.joined import Joined, as_read, find
@@ -118,6 +118,18 @@ class Lab:
         self._reader = reader
         self._kept: dict[tuple[object, ...], object] = {}
         self._readers: dict[str, RememberingReader] = {}
+
+    @property
+    def depends(self) -> tuple[object, ...]:
+        """What is measured here, but for the row and the seed: weights, plans, and which questions.
+
+        Not the scores of a search or of a grader, whose last digits are a machine's own.
+        """
+        bed = self.bed
+        samples = {"taught": bed.taught, "together": bed.together, "dev": bed.dev, **bed.tests}
+        ids = [(name, [each.id for each in asked]) for name, asked in samples.items()]
+        start = weights_digest(self._reader.adapter, self._reader.head.tensors)
+        return self.backbone.identity.sha256, self.plans, start, ids
 
     # ---- apart
 
@@ -281,9 +293,7 @@ class Lab:
 
         def make() -> np.ndarray:
             self._show(f"{row}: {name}", 0, len(asked))
-            found = measured(asked, chosen, self.read_by(part))
-            columns = (found.em, found.f1, found.precision, found.found, found.passages, found.held)
-            return np.stack([*columns, *(found.recall[k] for k in CUTS)])
+            return measured(asked, chosen, self.read_by(part)).columns
 
         orders = [
             (each.order.tolist(), None if each.beliefs is None else each.beliefs.tolist())
@@ -296,12 +306,7 @@ class Lab:
             digest(asked),
             orders,
         )
-        em, f1, precision, found, passages, held, *recall = self._cache.get(
-            f"measured-{name}", depends, make
-        )
-        return Measured(
-            em, f1, dict(zip(CUTS, recall, strict=True)), precision, found, passages, held
-        )
+        return Measured.of(self._cache.get(f"measured-{name}", depends, make))
 
     def read_by(self, part: ReaderPart) -> Reader:
         """A reader at work. One that sees a passage at a time remembers what it read."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,10 +18,12 @@ from pointsman.experiments.selection.bed import Bed, Sizes, graded, load, retrie
 from pointsman.experiments.selection.estimator import estimator_table
 from pointsman.experiments.selection.hops import SAID, load_folds
 from pointsman.experiments.selection.lab import Lab, Plans, joined, usual
+from pointsman.experiments.selection.outcomes import Arrays, Outcomes
 from pointsman.experiments.selection.routed import routed_table
 from pointsman.experiments.selection.rows import DRO, OURS, Row, Rows
 from pointsman.experiments.selection.studies import CANDIDATES, QUESTIONS, WAYS, Studies
 from pointsman.experiments.selection.tables import (
+    MEASURES,
     Found,
     difference_table,
     iteration_table,
@@ -30,7 +33,7 @@ from pointsman.experiments.selection.tables import (
 from pointsman.grade.relevance import expected_relevance
 from pointsman.joint.asked import Asked, digest, with_relevance
 from pointsman.joint.em import Iteration
-from pointsman.joint.measures import Measured
+from pointsman.joint.measures import Floats, Measured
 from pointsman.protocols import Grader
 from pointsman.read.marginal import reader_of
 from pointsman.read.task import Part as ReaderPart
@@ -39,6 +42,8 @@ from pointsman.types import FloatArray
 
 Passages = Literal["one", "several"]
 Tests = Mapping[str, Sequence[Asked]]
+Keep = Callable[[object], Outcomes]
+"""All that outcomes depend on -> what keeps them."""
 
 
 def run(
@@ -56,6 +61,7 @@ def run(
     limit: int | None = None,
     only: Sequence[str] | None = None,
     passages: Collection[Passages] = get_args(Passages),
+    outcomes: Path | None = None,
     studies: bool = True,
     show: Show | None = None,
 ) -> Report:
@@ -63,7 +69,8 @@ def run(
 
     `folder` keeps what is trained and measured; the same call goes on from there. `fast` measures, an
     encoder of the same weights that need not train. Selectors look at the `grader`'s grades. Of `experts` a
-    router is learned from answers. `passages` says which questions: those that take one passage, or
+    router is learned from answers. What stands in the folder `outcomes` is not measured again, and what is
+    measured is put there. `passages` says which questions: those that take one passage, or
     several. `limit` bounds each test's questions, and those of
     each file of those that take several. `only` names
     the rows, and leaves out what else there is to say of them. Raises InputError for a name that no row has.
@@ -93,15 +100,18 @@ def run(
     def lab_of(bed: Bed, plans: Plans) -> Lab:
         return Lab(bed, backbone, reader, plans, folder / "runs", cache, show, fast)
 
+    def keep(kind: str) -> Keep:
+        return lambda depends: Outcomes(outcomes or folder / "outcomes", kind, depends)
+
     parts: dict[str, _Part] = {}
     if "one" in passages:
         sizes = replace(sizes, test=limit) if limit else sizes
         bed = graded(load(data, fast, sizes, show), relevance)
-        parts[""] = _Part([lab_of(bed, plans)], seeds, only, show)
+        parts[""] = _Part([lab_of(bed, plans)], seeds, only, keep("one"), show)
     if "several" in passages:
         beds = [graded(each, relevance) for each in load_folds(data, fast, limit)]
         parts["several passages: "] = _Part(
-            [lab_of(each, joined(plans)) for each in beds], seeds, only, show
+            [lab_of(each, joined(plans)) for each in beds], seeds, only, keep("several"), show
         )
     times = "1 seed" if seeds == 1 else f"{seeds} seeds"
     tables: list[Table] = []
@@ -147,10 +157,16 @@ class _Part:
     """One kind of questions: a lab, or one a fold, whose tests' questions are put together."""
 
     def __init__(
-        self, labs: Sequence[Lab], seeds: int, only: Sequence[str] | None, show: Show
+        self,
+        labs: Sequence[Lab],
+        seeds: int,
+        only: Sequence[str] | None,
+        keep: Keep,
+        show: Show,
     ) -> None:
         self.labs = labs
         self.seeds = seeds
+        self._outcomes = keep([lab.depends for lab in labs])
         rows = [named(Rows(lab).all(), only) for lab in labs]
         names = list(labs[0].bed.tests)
         self.tests: Tests = {
@@ -159,13 +175,20 @@ class _Part:
         of_rows: dict[str, list[list[Measured]]] = {name: [[] for _ in rows[0]] for name in names}
         # Seed by seed, so that what is there when it is stopped is whole.
         for seed in range(seeds):
-            for number in range(len(rows[0])):
-                folds = [
-                    _measured(lab, mine[number], seed, show)
-                    for lab, mine in zip(labs, rows, strict=True)
-                ]
+            for number, row in enumerate(rows[0]):
+
+                def measure(number: int = number, seed: int = seed) -> Arrays:
+                    folds = [
+                        _measured(lab, mine[number], seed, show)
+                        for lab, mine in zip(labs, rows, strict=True)
+                    ]
+                    return {
+                        name: together([each[name] for each in folds]).columns for name in names
+                    }
+
+                found = self._outcomes.get(seed, row.name, measure)
                 for name in names:
-                    of_rows[name][number].append(together([each[name] for each in folds]))
+                    of_rows[name][number].append(Measured.of(found[name]))
         self.found = {
             name: [Found(row, each) for row, each in zip(rows[0], of_rows[name], strict=True)]
             for name in names
@@ -177,13 +200,33 @@ class _Part:
         found = {"taught": len(bed.taught), "together": len(bed.together), "dev": len(bed.dev)}
         return found | {name: len(asked) for name, asked in self.tests.items()}
 
-    def histories(self) -> Mapping[str, Sequence[Sequence[Iteration]]]:
-        """All iterations of the paper's way and of ours, of every fold and seed."""
-        seeds = range(self.seeds)
+    def histories(self) -> Mapping[str, Sequence[Floats]]:
+        """Dev's measures at all iterations [n, MEASURES] of the paper's way and of ours, of every fold and
+        seed.
+        """
         return {
-            DRO: [lab.together(seed, "pointer") for lab in self.labs for seed in seeds],
-            OURS: [Rows(lab).ours(seed) for lab in self.labs for seed in seeds],
+            DRO: self._iterations(DRO, lambda lab, seed: lab.together(seed, "pointer")),
+            OURS: self._iterations(OURS, lambda lab, seed: Rows(lab).ours(seed)),
         }
+
+    def _iterations(
+        self, row: str, train: Callable[[Lab, int], Sequence[Iteration]]
+    ) -> list[Floats]:
+        def make(seed: int) -> Arrays:
+            return {
+                str(i): np.array(
+                    [[each.measures[name] for name in MEASURES] for each in train(lab, seed)]
+                )
+                for i, lab in enumerate(self.labs)
+            }
+
+        return [
+            each.astype(np.float64)
+            for seed in range(self.seeds)
+            for each in self._outcomes.get(
+                seed, f"iterations of {row}", partial(make, seed)
+            ).values()
+        ]
 
 
 def _measured(lab: Lab, row: Row, seed: int, show: Show) -> Mapping[str, Measured]:

@@ -12,7 +12,6 @@ from pointsman.evaluate.significance import bootstrap_interval, paired_randomisa
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.selection.rows import APART, BOUND, PLAIN, Row
 from pointsman.joint.asked import Asked
-from pointsman.joint.em import Iteration
 from pointsman.joint.measures import CUTS, Measured
 
 Floats = npt.NDArray[np.float64]
@@ -137,15 +136,17 @@ def recall_table(title: str, asked: Sequence[Asked], rows: Sequence[Found]) -> T
     return Table(title, columns, cells, [note])
 
 
-def iteration_table(title: str, histories: Mapping[str, Sequence[Sequence[Iteration]]]) -> Table:
-    """Dev at every iteration of EM, means over seeds (and folds)."""
-    names = ("f1", "em", "recall@1", "recall@5", "passages", "entropy", "log p")
+MEASURES = ("f1", "em", "recall@1", "recall@5", "passages", "entropy", "log p")
+"""What is looked at on dev at every iteration."""
+
+
+def iteration_table(title: str, histories: Mapping[str, Sequence[Floats]]) -> Table:
+    """Dev at every iteration of EM [n, MEASURES], means over seeds (and folds)."""
     columns: list[Column | str] = ["row", Column("iteration", decimals=0)]
-    columns += [Column(name, decimals=2) for name in names]
+    columns += [Column(name, decimals=2) for name in MEASURES]
     cells: list[list[Cell]] = []
     for row, each in histories.items():
-        for i in range(len(each[0])):
-            means = [float(np.mean([one[i].measures[name] for one in each])) for name in names]
+        for i, means in enumerate(np.mean(each, axis=0).tolist()):
             cells.append([row, i, *means])
     note = (
         "Iteration 0 is where the two were when they had learned apart. Entropy of the selector in nats; "
