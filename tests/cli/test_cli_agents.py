@@ -230,6 +230,9 @@ def test_an_allocator_that_reads_decides_before_anybody_is_asked(
     asked = ["ask", space, "What colour is boat 7?", "--json"]
     answer = json.loads(invoke(*asked, "--price", "0.1", env=used).stdout)
     assert answer["text"] == "red"
+    # Less sure than asked for: nothing is said, whoever was chosen.
+    shy = invoke(*asked, "--price", "0.1", "--min-confidence", "1", env=used)
+    assert json.loads(shy.stdout)["text"] == ""
     other = invoke(*asked, "--price", "0.5", env=used)
     assert other.exit_code == 4
     assert "trained for the price 0.1 and no other, not for 0.5" in " ".join(other.stderr.split())
@@ -238,6 +241,9 @@ def test_an_allocator_that_reads_decides_before_anybody_is_asked(
     assert result.exit_code == 0, result.stderr
     assert "price 0.05: right on" in result.stdout
     assert "below which chance" not in result.stdout
+    # One allocator takes the place of another, whichever they are, and of nothing else.
+    assert invoke(*words, "--name", "any", env=env).exit_code == 0
+    assert invoke(*words, "--policy", "errors", "--name", "any", env=env).exit_code == 0
     assert "Decides who answers, at any price: reader, far." in (
         space / "specialists" / "any" / "README.md"
     ).read_text("utf-8")
@@ -249,6 +255,7 @@ def test_an_allocator_that_reads_decides_before_anybody_is_asked(
         (["--policy", "surrogate"], "a surrogate is trained at one price; name it"),
         (["--policy", "errors", "--price", "1"], "does not depend on a price; name none"),
         (["--price", "1"], "the policy look serves any price; leave --price out"),
+        (["--policy", "errors", "--u", "2"], "--u is of a surrogate's loss; leave it out"),
         (["--policy", "errors", "--look"], "only the policy look has anything to look at"),
     ],
 )

@@ -42,17 +42,8 @@ def world(n: int, seed: int) -> tuple[list[tuple[str, str]], np.ndarray]:
 
 def test_it_learns_to_allocate_by_reading(backbone: Backbone, tmp_path: Path) -> None:
     pairs, costs = world(480, seed=0)
-    known = torch.from_numpy(costs)
     loss = partial(deferral, u=1.0, kind="shifted")
-    found = learn(
-        backbone,
-        pairs,
-        2,
-        lambda scores, rows: loss(scores, known[rows]),
-        READS,
-        tmp_path,
-        costs.tobytes(),
-    )
+    found = learn(backbone, pairs, costs, loss, "shifted", READS, tmp_path)
     asked, truth = world(120, seed=1)
     said = outputs(backbone, found, asked, READS)
     assert (said.argmax(axis=1) == truth.argmin(axis=1)).mean() > 0.9
@@ -62,7 +53,7 @@ def test_it_learns_to_allocate_by_reading(backbone: Backbone, tmp_path: Path) ->
         outputs(backbone, found, asked[::-1], READS)[::-1], said, rtol=1e-4, atol=1e-4
     )
     # The same again goes on from where it was: at the end.
-    again = learn(backbone, pairs, 2, lambda *_: 1 / 0, READS, tmp_path, costs.tobytes())
+    again = learn(backbone, pairs, costs, lambda *_: 1 / 0, "shifted", READS, tmp_path)
     assert torch.equal(again.weight, found.weight)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pointsman.defer.cost import Pricing
 from pointsman.defer.foreseen import Foresight, load_foreseeing
 from pointsman.defer.make import PRICES, Made
 from pointsman.defer.make_foreseen import Plan, make_foreseeing
+from pointsman.defer.saved import check_allocator_replaceable
 from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 from pointsman.protocols import Allocator
 from pointsman.trace import Cost
@@ -111,7 +113,7 @@ def test_it_knows_by_reading_who_will_be_right(
 ) -> None:
     made, folder = errors
     assert [each.price for each in made.at] == list(PRICES)
-    assert made.right == (0.5, 1.0)
+    assert made.right == (0.5, 1.0)  # of those that report
     dear = made.at[PRICES.index(0.2)]
     assert dear.right > 0.9
     assert dear.asked[0] == pytest.approx(0.5, abs=0.1)
@@ -126,6 +128,17 @@ def test_it_knows_by_reading_who_will_be_right(
     alone = allocator.allocate(QUESTIONS[3:4], CONTEXTS[3:4], 0.2)
     np.testing.assert_allclose(alone.expected_cost[0], found.expected_cost[3], atol=1e-4)
     assert allocator.allocate([], [], 0.2).choice.tolist() == []
+
+
+def test_how_sure_an_answer_is_it_says_itself(
+    backbone: Backbone, errors: tuple[Made, Path]
+) -> None:
+    """So that the pipeline gives none below the least confidence."""
+    allocator = load_foreseeing(errors[1], backbone, ["small", "large"], UNITS)
+    said = Answer("?", "tin", 0.25)
+    found = allocator.allocate([QUESTIONS[0]], [CONTEXTS[0]], 0.2, seen=[{1: said}])
+    assert found.confidence is not None
+    assert found.confidence.tolist() == [[0.0, 0.25]]
 
 
 def test_the_next_best_where_one_fails(backbone: Backbone, errors: tuple[Made, Path]) -> None:
@@ -150,7 +163,14 @@ def test_the_papers_surrogate_at_its_price(
     assert np.mean((found.choice == 0) == np.array(EASY[:80])) > 0.9
     with pytest.raises(ConfigError, match=r"trained for the price 0\.2 and no other, not for 0\.5"):
         allocator.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.5)
+    # Its scores know what agents cost when it was trained, and no other costs.
+    dearer = load_foreseeing(tmp_path / "mine", backbone, ["small", "large"], [0.5, 1.0])
+    with pytest.raises(ConfigError, match=r"cost small 0\.10, large 1\.00 of the dearest, and now"):
+        dearer.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.2)
+    twice = load_foreseeing(tmp_path / "mine", backbone, ["small", "large"], [0.2, 2.0])
+    assert twice.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.2).choice.tolist() == [0]
     card = (tmp_path / "mine" / "README.md").read_text("utf-8")
+    assert "      price: 0.2" in card
     assert "at the price 0.2 alone: small, large" in card
     assert "GFLOPs a question" in card
     assert "What can be promised" not in card
@@ -159,9 +179,27 @@ def test_the_papers_surrogate_at_its_price(
 def test_calibrated_errors_make_costs() -> None:
     """σ(2 · 1 - 1) and σ(2 · 0 - 1), less their prices."""
     adapter = Part(None, torch.zeros(2, 4), torch.zeros(2))  # type: ignore[arg-type]
-    made = Foresight("errors", adapter, READS, np.array([2.0, 2.0]), np.array([-1.0, -1.0]))
+    two, one, units = np.array([2.0, 2.0]), np.array([-1.0, -1.0]), np.array([0.2, 1.0])
+    made = Foresight("errors", adapter, READS, two, one, units)
     costs = made.costs(np.array([[1.0, 0.0]]), Pricing.at(0.5, ("a", "b"), (0.2, 1.0)), 0.5)
     np.testing.assert_allclose(costs, [[1 - 0.731059 + 0.1, 1 - 0.268941 + 0.5]], atol=1e-6)
+
+
+def test_without_evidence_nothing_is_foreseen(
+    backbone: Backbone, known: Answered, tmp_path: Path
+) -> None:
+    """Agents that are right at random: one is as good as its mean everywhere, and the best answers alone."""
+    rng = np.random.default_rng(0)
+    chance = replace(known, right=(rng.random((N, 2)) < [0.5, 0.8]).astype(float))
+    quick = replace(READS, plan=replace(QUICK, epochs=2))
+    made = make(backbone, chance, tmp_path / "any", Plan(reads=quick))
+    assert {each.asked for each in made.at} <= {(0.0, 1.0), (1.0, 0.0)}
+    card = (tmp_path / "any" / "mine" / "README.md").read_text("utf-8")
+    assert "Of small, large it could not tell easy questions from hard ones" in card
+    made = make(backbone, chance, tmp_path / "one", Plan("surrogate", 0.1, reads=quick))
+    assert made.at[0].asked == (0.0, 1.0)
+    card = (tmp_path / "one" / "mine" / "README.md").read_text("utf-8")
+    assert "Nothing shows that it is worth more than the best single agent" in card
 
 
 def test_what_cannot_be(
@@ -188,6 +226,15 @@ def test_what_cannot_be(
         load_foreseeing(broken, backbone, ["small", "large"], UNITS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("mine", "utf-8")
-    with pytest.raises(SpecialistError, match="is not a specialist, so it is not replaced"):
+    with pytest.raises(SpecialistError, match="is not an allocator, so it is not replaced"):
         make(backbone, known, tmp_path, Plan(reads=READS))
     assert (tmp_path / "mine" / "diary.txt").read_text("utf-8") == "mine"
+    # An allocator of the other layout may be replaced, and a specialist of another kind not.
+    check_allocator_replaceable(folder)
+    reader = {**description, "kind": "reader"}
+    (broken / "specialist.json").write_text(json.dumps(reader), "utf-8")
+    with pytest.raises(SpecialistError, match=r"is not an allocator \(reader\), so it is not"):
+        check_allocator_replaceable(broken)
+    for price, u in ((float("nan"), 1.0), (float("inf"), 1.0), (0.1, float("inf"))):
+        with pytest.raises(ConfigError, match="must be 0 or more, not"):
+            Plan("surrogate", price, u)

@@ -32,7 +32,7 @@ from pointsman.experiments.deferral.ablations import (
     rejectors,
     went_on,
 )
-from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
+from pointsman.experiments.deferral.bed import Bed, both_ends, judged, looked_at, squad
 from pointsman.experiments.deferral.economy import SHARES, economy
 from pointsman.experiments.deferral.hops import ELSEWHERE, HERE, ROWS, TESTED, several
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
@@ -233,10 +233,10 @@ def test_questions_that_take_several_passages(
             MultihopQuestion(
                 f"{name}-{i}",
                 f"what is {i} of both",
-                ("yes",) if i == 3 else (f"red {i}",),
+                ("no",) if i == 3 else (f"red {i}",),
                 (
                     Paragraph("a", f"here comes red {i}", True),
-                    Paragraph("b", "after blue", True),
+                    Paragraph("b", "after blue in the north", True),
                     Paragraph("c", "nothing", False),
                 ),
             )
@@ -245,7 +245,7 @@ def test_questions_that_take_several_passages(
         write_multihop(tmp_path / "multihop" / f"{name}.jsonl", asked)
     found = several(made, Learned(made.bed(made.record), 0, 0), tmp_path)
     assert len(found.rows) == 2 * len(ROWS)
-    # Where yes is the answer there is no span to be found.
+    # Where no is the answer there is no span to be found, and none in north.
     assert found.notes[0].startswith("22 questions of")
     em = {(row[0], row[1]): float(row[2]) for row in found.rows}  # type: ignore[arg-type]
     assert em[ORACLE, ELSEWHERE] == max(em.values()) == em[ORACLE, HERE]
@@ -303,6 +303,7 @@ def made_bed(own: np.ndarray, em: np.ndarray, sets: np.ndarray) -> Bed:
         replace(given, own=own.astype(np.float32)),
         em,
         em,
+        np.stack([em, em], axis=-1),
         np.arange(n),
         np.zeros(n, dtype=np.int64),
         np.zeros((n, 2), dtype=np.float32),
@@ -310,6 +311,37 @@ def made_bed(own: np.ndarray, em: np.ndarray, sets: np.ndarray) -> Bed:
         sets,
         [("?", "")] * n,
     )
+
+
+def test_where_an_answer_begins_and_ends_right() -> None:
+    golden = [["the red house", "house by the lake"]]
+    found = both_ends(
+        [["red barn", "green house", "red house", "house at a lake", None, "the"]], golden
+    )
+    assert found[0].tolist() == [[1, 0], [0, 1], [1, 1], [1, 1], [0, 0], [0, 0]]
+
+
+def test_start_and_end_are_allocated_apart() -> None:
+    """The cheap one begins right and the dear one ends right, both always: one of them answers both."""
+    em = np.tile([[0.0, 1.0]], (40, 1))
+    bed = made_bed(np.ones((40, 2)), em, np.zeros(40))
+    features = np.zeros(
+        (40, 4), dtype=np.float32
+    )  # nothing to see: what is learned is one level each
+    apart = np.stack([np.tile([[1.0, 0.0]], (40, 1)), np.tile([[0.0, 1.0]], (40, 1))], axis=-1)
+    bed = replace(bed, features=features, ends=apart)
+    every = {row.name: row for row in rows(bed)}
+    assert "surrogate, u = 1, shifted, start and end" not in {
+        r.name for r in rows(made_bed(em, em, em[:, 0]))
+    }
+    fold = Fold.whole(Learned(bed, 0, 0), bed)
+    found = every["surrogate, u = 1, shifted, start and end"].decide(fold, 0.1)
+    assert found.asked.sum(axis=1).tolist() == [1] * 40
+    # Both ends point at the dear one where the cheap one's are wrong.
+    bed = replace(bed, ends=np.stack([em, em * 0.99], axis=-1))
+    fold = Fold.whole(Learned(bed, 0, 0), bed)
+    found = every["surrogate, u = 1, shifted, start and end"].decide(fold, 0.1)
+    assert found.given.tolist() == [1] * 40
 
 
 def test_the_controls_of_confidence_and_of_the_data_set_by_hand() -> None:

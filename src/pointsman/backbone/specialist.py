@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,17 +59,25 @@ class Specialist:
     card: str = ""
 
 
+def check_replaceable(folder: Path) -> None:
+    """Raise SpecialistError where something other than a specialist would be overwritten."""
+    check_only_over(folder, SPECIALIST_FILE, "a specialist")
+
+
 def save_specialist(
-    specialist: Specialist, folder: Path, dtype: torch.dtype = torch.float16
+    specialist: Specialist,
+    folder: Path,
+    dtype: torch.dtype = torch.float16,
+    check: Callable[[Path], None] = check_replaceable,
 ) -> None:
     """Write a specialist aside and move it into place, so that `folder` is never half a specialist.
 
-    Replaces a specialist that lies there. Raises SpecialistError, and touches nothing, where
+    Replaces what lies there if `check` lets it, by default any specialist. Raises SpecialistError, and touches nothing, where
     something else does, and ReadOnlyError where nothing can be written.
     """
     from safetensors.torch import save_file
 
-    with whole_folder(folder, check_replaceable) as aside:
+    with whole_folder(folder, check) as aside:
         write_adapter(specialist.adapter, aside, specialist.base_name, dtype)
         head = {k: v.detach().to("cpu", dtype).contiguous() for k, v in specialist.head.items()}
         save_file(head, aside / HEAD_FILE, metadata={"format": "pt"})
@@ -89,11 +97,6 @@ def save_specialist(
             json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         (aside / CARD_FILE).write_text(specialist.card, encoding="utf-8")
-
-
-def check_replaceable(folder: Path) -> None:
-    """Raise SpecialistError where something other than a specialist would be overwritten."""
-    check_only_over(folder, SPECIALIST_FILE, "a specialist")
 
 
 def load_specialist(folder: Path, kind: str | None = None) -> Specialist:

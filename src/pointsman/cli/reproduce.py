@@ -240,13 +240,16 @@ def selection(
 
     def measure(show: Show) -> Report:
         from pointsman.backbone.encoder import Backbone
+        from pointsman.backbone.lora import weights_digest
+        from pointsman.backbone.specialist import load_specialist
         from pointsman.experiments.selection.run import run as run_selection
-        from pointsman.grade.grader import PairGrader
+        from pointsman.grade.grader import KIND, PairGrader
         from pointsman.read.recipe import read_trained
         from pointsman.route.shelf import find_experts
         from pointsman.workspace import SHIPPED_EXPERTS
 
         base, fast = encoder_to_train(backbone), Backbone.load(backbone)
+        judge = load_specialist(grader_folder(grader), KIND)
         folder = run or cache_directory() / "selection"
         shipped = find_experts(SHIPPED_EXPERTS, SHIPPED_EXPERTS, fast.identity)
         return run_selection(
@@ -255,7 +258,8 @@ def selection(
             read_trained(base, reader_folder(reader)),
             folder,
             fast=fast,
-            grader=PairGrader.load(fast, grader_folder(grader)),
+            grader=PairGrader.of(fast, judge),
+            graded_by=weights_digest(judge.adapter, judge.head),
             experts=[each.expert for each in shipped.values() if each.expert is not None],
             seeds=seeds,
             limit=limit,

@@ -14,7 +14,13 @@ import typer
 from pointsman.cli.options import Json, Space
 from pointsman.cli.output import Output
 from pointsman.cli.places import cache_directory
-from pointsman.cli.training import LOG_EVERY, check_free, command_words, encoder_to_train
+from pointsman.cli.training import (
+    LOG_EVERY,
+    check_free,
+    command_words,
+    encoder_to_train,
+    interruptible,
+)
 from pointsman.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -70,8 +76,15 @@ def allocator(
         typer.Option(metavar="P", min=0, help="The one price of a surrogate.", show_default=False),
     ] = None,
     u: Annotated[
-        float, typer.Option("--u", metavar="U", min=0, help="The u of a surrogate's Φ^u.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--u",
+            metavar="U",
+            min=0,
+            help="The u of a surrogate's Φ^u, 1 by default.",
+            show_default=False,
+        ),
+    ] = None,
     look: Annotated[
         bool,
         typer.Option("--look", help="The reader looks at the passages for what each agent said."),
@@ -101,7 +114,7 @@ def allocator(
     question and passages and names one agent before any is asked: by how likely
     each is right, for any price, or by the loss of Learning to Defer, for one.
     """
-    from pointsman.backbone.specialist import check_name, check_replaceable
+    from pointsman.backbone.specialist import check_name
     from pointsman.data.draw import drawn
     from pointsman.data.squad import read_squad
     from pointsman.defer.answered import ask_everybody
@@ -117,13 +130,15 @@ def allocator(
         raise ConfigError("only the policy look has anything to look at; leave --look out")
     if cascade and price is not None:
         raise ConfigError("the policy look serves any price; leave --price out")
-    plan = None if cascade else Plan(cast("Learned", policy.value), price, u)
+    if u is not None and policy is not Policy.surrogate:
+        raise ConfigError("--u is of a surrogate's loss; leave it out, or take --policy surrogate")
+    plan = None if cascade else Plan(cast("Learned", policy.value), price, 1.0 if u is None else u)
     folder = space / SPECIALISTS / name
     output = Output(json)
     # The reader says what it can; how likely that is the allocator learns.
     overrides = {"defer.allocator": UNALLOCATED, "read.min_confidence": 0.0}
     with Workspace.open(space, overrides=overrides) as workspace:
-        check_free(folder, check_allocator_replaceable if cascade else check_replaceable)
+        check_free(folder, check_allocator_replaceable)
         examples = [each for file in data for each in read_squad(file) if each.answers]
         examples = [examples[i] for i in drawn(len(examples), limit, 0)]
         if not examples:
@@ -164,17 +179,20 @@ def allocator(
                     show=show,
                 )
             else:
-                made = make_foreseeing(
-                    encoder_to_train(workspace.backbone_name),
-                    known,
-                    units,
-                    plan,
-                    path.with_suffix(""),
-                    folder,
-                    data=files,
-                    command=words,
-                    show=show,
-                )
+                runs = path.with_name(f"{path.name}.runs")
+                with interruptible(*sorted(runs.glob("*"))):
+                    made = make_foreseeing(
+                        encoder_to_train(workspace.backbone_name, workspace.settings.device),
+                        known,
+                        units,
+                        plan,
+                        runs,
+                        folder,
+                        data=files,
+                        command=words,
+                        show=show,
+                        fast=workspace.backbone,
+                    )
         names = [agent.name for agent in workspace.agents]
     output.show(f"{folder}: learned from {made.questions:,} questions.")
     for agent, right in zip(names, made.right, strict=True):
@@ -193,6 +211,8 @@ def allocator(
         if cascade
         else ""
     )
+    if price is not None:
+        output.show(f"It serves this price alone: set `price: {price:g}` under `defer:` with it.")
     output.show(f"Its card is {folder / 'README.md'}{promised}.")
     output.document(asdict(made) | {"folder": str(folder), "agents": names, "answers": str(path)})
 

@@ -58,14 +58,14 @@ def check_free(folder: Path, check: Callable[[Path], None] | None = None) -> Non
         raise ReadOnlyError(f"{folder}: cannot be written; name another place with --out")
 
 
-def encoder_to_train(name: str | Path | None) -> Backbone:
+def encoder_to_train(name: str | Path | None, device: str = "auto") -> Backbone:
     """The encoder as it trains best.
 
     On a CPU gradients take longer through the fused attention than through all the rest.
     """
     from pointsman.backbone.encoder import Backbone
 
-    return Backbone.load(name, attention="eager")
+    return Backbone.load(name, device=device, attention="eager")
 
 
 def reader_folder(name: str) -> Path:

@@ -6,11 +6,13 @@ the bill.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -120,17 +122,32 @@ class PairTask(AdapterTask):
 def learn(
     backbone: Backbone,
     pairs: Sequence[Pair],
-    count: int,
-    loss: Loss,
+    truth: npt.NDArray[np.float32],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    what: str,
     reads: Reads,
-    folder: Path,
-    data: bytes,
+    runs: Path,
     show: Callable[[Progress], None] | None = None,
 ) -> Part:
-    """Train `count` outputs on questions and passages; `folder` keeps checkpoints, and the same call goes on from there."""
+    """Train on questions and passages, of which `truth` [n, k] is known; `loss` is called with outputs [b, k]
+    and their truth [b, k], and `what` names it.
+
+    `runs` keeps checkpoints, and the same call goes on from there.
+    """
     plan = replace(reads.plan, bf16=trains_in_bf16(backbone.device))
-    task = PairTask(backbone, Part.fresh(backbone, count, reads), pairs, loss, reads, data)
-    return task.part(train(task, plan, folder, show).parameters)
+    reads = replace(reads, plan=plan)
+    told, data = torch.from_numpy(truth), what.encode() + truth.tobytes()
+    task = PairTask(
+        backbone,
+        Part.fresh(backbone, truth.shape[1], reads),
+        pairs,
+        lambda scores, rows: loss(scores, told[rows].to(scores.device)),
+        reads,
+        data,
+    )
+    key = hashlib.sha256(repr((backbone.identity.sha256, pairs, data, reads)).encode()).hexdigest()
+    run = runs / f"rejector-{key[:12]}"
+    return task.part(train(task, plan, run, show).parameters)
 
 
 def outputs(backbone: Backbone, part: Part, pairs: Sequence[Pair], reads: Reads) -> Floats:

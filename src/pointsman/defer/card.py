@@ -44,13 +44,38 @@ def foreseeing_card(
             "that one fails.",
             training,
         ),
-        f"Exact match on {numbers['reported']:,} questions about passages that it did not learn from. A "
-        "price is how many right answers one gives up for one answer of the dearest agent, which costs 1; "
-        "what it takes to read is not in the cost.",
+        f"{numbers['taught']:,} of the questions taught it, {numbers['weighed']:,} said what that is "
+        f"worth, and {numbers['reported']:,} about other passages report here, each agent's own share too. "
+        "A price is how many right answers one gives up for one answer of the dearest agent, which costs "
+        "1; what it takes to read is not in the cost.",
         "",
         *_worth(agents, numbers),
+        "",
+        _foreseen(numbers["evidence"], at),
     ]
+    if at is not None:
+        lines += [
+            "",
+            "To use it, set in `pointsman.yaml`",
+            "",
+            "    defer:",
+            f"      allocator: {name}",
+        ]
+        lines += [f"      price: {at:g}"]
     return "\n".join([*lines, *_ended(numbers)])
+
+
+def _foreseen(evidence: Mapping[str, bool], at: float | None) -> str:
+    """Of which agents anything could be foreseen."""
+    blind = [agent for agent, sure in evidence.items() if not sure]
+    if not blind:
+        return "What it reads tells each agent's easy questions from its hard ones."
+    if at is not None:
+        return "Nothing shows that it is worth more than the best single agent, which it names everywhere."
+    return (
+        f"Of {', '.join(blind)} it could not tell easy questions from hard ones: taken to be as good "
+        "everywhere."
+    )
 
 
 def _begun(name: str, what: str, training: Mapping[str, Any]) -> list[str]:

@@ -22,14 +22,15 @@ from pointsman.backbone.specialist import load_specialist
 from pointsman.defer.adapted import Part, Reads, outputs
 from pointsman.defer.allocator import check_agents, shown
 from pointsman.defer.cost import Floats, Pricing, cheapest
+from pointsman.defer.saved import KIND
 from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 from pointsman.types import Allocation, Answer, Passage
-
-KIND = "allocator"
 
 Learned = Literal["errors", "surrogate"]
 Seen = Sequence[Mapping[int, Answer]]
 
+# So much of the dearest agent's cost a price list may change before a surrogate is refused.
+_ALIKE = 0.02
 # Questions whose passages were read; on its way a question comes here once for every agent that fails.
 _REMEMBERED = 1_024
 
@@ -38,8 +39,8 @@ _REMEMBERED = 1_024
 class Foresight:
     """What was learned: the weights, how they read, and what their outputs x [n, A] mean.
 
-    Of errors `scale` [A] and `shift` [A] make chances of them, σ(scale · x + shift); a surrogate's are
-    right at the price `at`.
+    Of errors `scale` [A] and `shift` [A] make chances of them, σ(scale · x + shift). A surrogate's are
+    right for agents that take `units` [A], the dearest 1, at the price `at`.
     """
 
     learned: Learned
@@ -47,6 +48,7 @@ class Foresight:
     reads: Reads
     scale: Floats
     shift: Floats
+    units: Floats
     at: float | None = None
 
     def __post_init__(self) -> None:
@@ -58,16 +60,28 @@ class Foresight:
     def costs(self, outputs: npt.NDArray[np.floating], pricing: Pricing, price: float) -> Floats:
         """Expected costs [n, A] at a price; of a surrogate, which knows none, what is left of its shares.
 
-        Raises ConfigError for a surrogate's at another price than its own.
+        Raises ConfigError for a surrogate's at another price than its own, or with agents that take more
+        or less of one another's cost than when it was trained.
         """
         if self.learned == "errors":
             return pricing.costs(1 - expit(self.scale * outputs + self.shift))
         if price != self.at:
             raise ConfigError(
                 f"the allocator was trained for the price {self.at:g} and no other, not for {price:g}; "
-                "ask at that price, or train one of another policy"
+                f"ask at that price (`price: {self.at:g}` in the settings, or `ask --price`), or train one "
+                "of another policy"
+            )
+        if not np.allclose(pricing.beta, price * self.units, atol=_ALIKE * price):
+            raise ConfigError(
+                "the allocator was trained when agents cost "
+                f"{_listed(pricing.agents, self.units)} of the dearest, and now they cost "
+                f"{_listed(pricing.agents, pricing.beta / price)}; train it again"
             )
         return np.asarray(1 - softmax(outputs.astype(np.float64), axis=1))
+
+
+def _listed(agents: Sequence[str], shares: Floats) -> str:
+    return ", ".join(f"{agent} {share:.2f}" for agent, share in zip(agents, shares, strict=True))
 
 
 class ForeseeingAllocator:
@@ -99,13 +113,18 @@ class ForeseeingAllocator:
         price: float,
         seen: Seen | None = None,
     ) -> Allocation:
-        """Whom to ask; the next best where that one failed, and whoever answered gives its answer."""
+        """Whom to ask; the next best where that one failed, and whoever answered gives its answer, as likely
+        right as it says itself.
+        """
         pricing = Pricing.at(price, self._agents, self._units)
         costs = self._foresight.costs(self._outputs(questions, contexts), pricing, price)
         choice = cheapest(costs) if len(costs) else np.zeros(0, dtype=np.int64)
+        sure = np.zeros(costs.shape, dtype=np.float32)
         for i, answers in enumerate(seen or ()):
             choice[i] = _next(costs[i], answers)
-        return Allocation(self._agents, choice, costs.astype(np.float32))
+            for j, answer in answers.items():
+                sure[i, j] = answer.confidence
+        return Allocation(self._agents, choice, costs.astype(np.float32), sure)
 
     def _outputs(self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]) -> Floats:
         """What is said of each question [n, A], read only where it is new."""
@@ -154,6 +173,7 @@ def load_foreseeing(
             reads,
             head["scale"].double().numpy(),
             head["shift"].double().numpy(),
+            head["units"].double().numpy(),
             None if at is None else float(at),
         )
         names = [str(name) for name in settings["agents"]]

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import log_expit
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.pair_reading import first_windows
-from pointsman.backbone.specialist import Specialist, check_replaceable, save_specialist
+from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs
 from pointsman.defer.answered import Answered
 from pointsman.defer.card import foreseeing_card
 from pointsman.defer.cost import Pricing, cheapest
-from pointsman.defer.foreseen import KIND, Foresight, Learned
+from pointsman.defer.foreseen import Foresight, Learned
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.make import PRICES, AtPrice, Made
 from pointsman.defer.record import Show
+from pointsman.defer.saved import KIND, check_allocator_replaceable
 from pointsman.defer.surrogate import deferral
 from pointsman.errors import ConfigError
 from pointsman.training.loop import Progress
 
-# Of every five sources one reports, and where chances are calibrated one does that.
+# Of every five sources one reports and one says what the outputs are worth.
 _REPORTS, _CALIBRATES = 4, 3
-# A slope and a level for each agent, of a fifth of the questions.
 _PENALTY = 1e-2
+# So many standard errors a choice must be worth more than the best single agent.
+_EVIDENCE = 2.0
+# Twice what tells an agent's hard questions from its easy ones must make its record likelier (1.96 squared).
+_LIKELIER = 3.84
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is learned: each agent's `errors`, for any price, or the paper's `surrogate` Φ^u at the price `at`.
 
-    Raises ConfigError for a surrogate without a price, and for errors with one.
+    Raises ConfigError for a surrogate without a price, for errors with one, and for numbers that are none.
     """
 
     learned: Learned = "errors"
@@ -51,6 +56,9 @@ class Plan:
             raise ConfigError("a surrogate is trained at one price; name it")
         if self.learned == "errors" and self.at is not None:
             raise ConfigError("what each agent's errors are does not depend on a price; name none")
+        for value, what in ((self.at or 0.0, "a price"), (self.u, "u")):
+            if not 0 <= value < np.inf:
+                raise ConfigError(f"{what} must be 0 or more, not {value}")
 
 
 def make_foreseeing(
@@ -64,143 +72,150 @@ def make_foreseeing(
     data: str,
     command: str,
     show: Show,
+    fast: Backbone | None = None,
 ) -> Made:
     """Train a rejector that reads, end to end, on what all agents answered, and save it to `folder`.
 
-    `runs` keeps checkpoints: the same call goes on from there. A fifth of the sources only reports.
-    `units` [A] is what each agent takes. Raises what `save_specialist` raises.
+    `runs` keeps checkpoints: the same call goes on from there. Three fifths of the sources teach, one says
+    what that is worth, and where nothing shows that it is worth more than the best single agent, it is
+    what that one would be; one only reports. `units` [A] is what each agent takes. `fast` reads as it
+    will be used, an encoder of the same weights that need not train. Raises what `save_specialist` raises.
     """
-    check_replaceable(folder)
+    check_allocator_replaceable(folder)
+    fast = fast or backbone
     pairs = list(zip(known.questions, known.texts, strict=True))
-    test = np.flatnonzero(known.folds == _REPORTS)
-    held = np.flatnonzero(known.folds == _CALIBRATES)
-    foresight = (
-        _errors(backbone, known, pairs, plan, held, runs, show)
-        if plan.learned == "errors"
-        else _surrogate(backbone, known, pairs, units, plan, runs, show)
+    taught = np.flatnonzero(known.folds < _CALIBRATES)
+    held, test = (np.flatnonzero(known.folds == fold) for fold in (_CALIBRATES, _REPORTS))
+    part = _learned(backbone, known, [pairs[i] for i in taught], taught, units, plan, runs, show)
+    show("measuring", 0, len(held) + len(test))
+    said = {
+        name: outputs(fast, part, [pairs[i] for i in rows], plan.reads)
+        for name, rows in (("held", held), ("test", test))
+    }
+    foresight, sure = _weighed(part, said["held"], known, held, units, plan)
+    at = tuple(
+        _at(foresight, said["test"], known, test, units, price)
+        for price in (PRICES if plan.at is None else (plan.at,))
     )
-    show("measuring", 0, len(test))
-    said = outputs(backbone, foresight.part, [pairs[i] for i in test], plan.reads)
-    prices = PRICES if plan.at is None else (plan.at,)
-    at = tuple(_at(foresight, said, known, test, units, price) for price in prices)
-    right = tuple(known.right.mean(axis=0).tolist())
+    right = tuple(known.right[test].mean(axis=0).tolist())
     made = Made(folder, len(pairs), right, at, known.record.failures)
-    windows = first_windows(backbone, [pairs[i] for i in test], plan.reads.max_length, 0)
-    shape = backbone.shape.first(plan.reads.layers)
+    windows = first_windows(fast, [pairs[i] for i in test], plan.reads.max_length, 0)
+    shape = fast.shape.first(plan.reads.layers)
     numbers = {
         "right": dict(zip(known.agents, right, strict=True)),
         "failures": dict(zip(known.agents, made.failures, strict=True)),
+        "taught": len(taught),
+        "weighed": len(held),
         "reported": len(test),
+        "evidence": dict(zip(known.agents, sure, strict=True)),
         "gflops": float(np.mean([shape.forward_gflops(1, len(each)) for each in windows])),
         "at": [asdict(each) for each in at],
     }
+    settings = {
+        "learned": plan.learned,
+        "price": plan.at,
+        "agents": list(known.agents),
+        "layers": plan.reads.layers,
+        "max_length": plan.reads.max_length,
+        "rank": plan.reads.rank,
+    }
     training = {"command": command, "data": data, "questions": len(pairs)}
+    head = {"weight": foresight.part.weight, "bias": foresight.part.bias} | {
+        name: torch.from_numpy(getattr(foresight, name)) for name in ("scale", "shift", "units")
+    }
     specialist = Specialist(
         KIND,
         folder.name,
         backbone.identity.sha256,
         backbone.identity.name,
         foresight.part.adapter,
-        {
-            "weight": foresight.part.weight,
-            "bias": foresight.part.bias,
-            "scale": torch.from_numpy(foresight.scale),
-            "shift": torch.from_numpy(foresight.shift),
-        },
-        {
-            "learned": plan.learned,
-            "price": plan.at,
-            "agents": list(known.agents),
-            "layers": plan.reads.layers,
-            "max_length": plan.reads.max_length,
-            "rank": plan.reads.rank,
-        },
+        head,
+        settings,
         training,
         numbers,
+        foreseeing_card(folder.name, known.agents, plan.at, training, numbers),
     )
-    card = foreseeing_card(folder.name, known.agents, plan.at, training, numbers)
     # What was measured is what is saved: nothing is rounded.
-    save_specialist(replace(specialist, card=card), folder, torch.float32)
+    save_specialist(specialist, folder, torch.float32, check_allocator_replaceable)
     return made
-
-
-def _errors(
-    backbone: Backbone,
-    known: Answered,
-    pairs: Sequence[Pair],
-    plan: Plan,
-    held: npt.NDArray[np.int64],
-    runs: Path,
-    show: Show,
-) -> Foresight:
-    """How likely each agent is right, calibrated on questions that it did not learn from."""
-    rows = np.flatnonzero(known.folds < _CALIBRATES)
-    right = known.right[rows].astype(np.float32)
-
-    def loss(scores: Tensor, truth: Tensor) -> Tensor:
-        return binary_cross_entropy_with_logits(scores, truth)
-
-    part = _learned(backbone, pairs, rows, right, loss, plan, runs, show)
-    said = outputs(backbone, part, [pairs[i] for i in held], plan.reads)
-    count = len(known.agents)
-    scale, shift = np.zeros(count), np.zeros(count)
-    for j in range(count):
-        one = Logistic.learn(said[:, [j]], known.right[held][:, [j]], _PENALTY)
-        scale[j] = float(one.weights[0, 0] / one.spread[0])
-        shift[j] = float(one.bias[0]) - scale[j] * float(one.mean[0])
-    return Foresight("errors", part, plan.reads, scale, shift)
-
-
-def _surrogate(
-    backbone: Backbone,
-    known: Answered,
-    pairs: Sequence[Pair],
-    units: Sequence[float],
-    plan: Plan,
-    runs: Path,
-    show: Show,
-) -> Foresight:
-    """The paper's scores, by the loss whose weights keep their order and tell agents apart."""
-    assert plan.at is not None  # the plan says
-    rows = np.flatnonzero(known.folds != _REPORTS)
-    costs = Pricing.at(plan.at, known.agents, units).costs(1 - known.right[rows])
-
-    def loss(scores: Tensor, truth: Tensor) -> Tensor:
-        return deferral(scores, truth, plan.u, "shifted")
-
-    part = _learned(backbone, pairs, rows, costs.astype(np.float32), loss, plan, runs, show)
-    count = len(known.agents)
-    return Foresight("surrogate", part, plan.reads, np.ones(count), np.zeros(count), float(plan.at))
 
 
 def _learned(
     backbone: Backbone,
+    known: Answered,
     pairs: Sequence[Pair],
     rows: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.float32],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    units: Sequence[float],
     plan: Plan,
     runs: Path,
     show: Show,
 ) -> Part:
-    """Trained on these rows of the pairs, of which `truth` [rows, A] is known."""
-    told = torch.from_numpy(truth)
-    some = [pairs[i] for i in rows.tolist()]
-    key = repr((backbone.identity.sha256, plan, some, truth.tobytes())).encode()
+    """Whether each agent is right, or the paper's scores by weights that tell agents apart."""
 
     def progress(each: Progress) -> None:
         show("learning", each.step, each.steps)
 
-    return learn(
-        backbone,
-        some,
-        truth.shape[1],
-        lambda scores, batch: loss(scores, told[batch].to(scores.device)),
-        plan.reads,
-        runs / hashlib.sha256(key).hexdigest()[:12],
-        truth.tobytes(),
-        progress,
+    if plan.at is None:
+        truth = known.right[rows].astype(np.float32)
+        loss: Callable[[Tensor, Tensor], Tensor] = binary_cross_entropy_with_logits
+    else:
+        costs = Pricing.at(plan.at, known.agents, units).costs(1 - known.right[rows])
+        truth, loss = costs.astype(np.float32), partial(deferral, u=plan.u, kind="shifted")
+    what = f"{plan.learned} {plan.u:g}"
+    return learn(backbone, pairs, truth, loss, what, plan.reads, runs, progress)
+
+
+def _weighed(
+    part: Part,
+    said: npt.NDArray[np.floating],
+    known: Answered,
+    held: npt.NDArray[np.int64],
+    units: Sequence[float],
+    plan: Plan,
+) -> tuple[Foresight, list[bool]]:
+    """What outputs are worth on the questions `held` back, and of which agents anything is foreseen.
+
+    No harm without evidence: an agent whose record the outputs do not explain is as good everywhere, and
+    a surrogate that is not surely worth more than the best single agent always names that one.
+    """
+    count = len(known.agents)
+    right = known.right[held]
+    unit = np.asarray(units, dtype=np.float64) / (max(units) or 1.0)
+    scale, shift, sure = np.ones(count), np.zeros(count), [True] * count
+    if plan.at is None:
+        for j in range(count):
+            scale[j], shift[j], sure[j] = _chances(said[:, j], right[:, j])
+        return Foresight("errors", part, plan.reads, scale, shift, unit), sure
+    utility = right - plan.at * unit
+    best = int(utility.mean(axis=0).argmax())
+    gain = utility[np.arange(len(held)), said.argmax(axis=1)] - utility[:, best]
+    clusters = known.clusters[held]
+    sums = np.array([gain[clusters == each].sum() for each in np.unique(clusters)])
+    if sums.mean() <= _EVIDENCE * sums.std() / len(sums) ** 0.5:
+        bias = torch.zeros(count)
+        bias[best] = 1.0
+        part = replace(part, weight=torch.zeros_like(part.weight), bias=bias)
+        sure = [False] * count
+    return Foresight("surrogate", part, plan.reads, scale, shift, unit, plan.at), sure
+
+
+def _chances(
+    said: npt.NDArray[np.floating], right: npt.NDArray[np.float64]
+) -> tuple[float, float, bool]:
+    """The slope and the level that make chances of an agent's outputs [n], the slope 0 without evidence."""
+    one = Logistic.learn(said[:, None], right[:, None], _PENALTY)
+    slope = float(one.weights[0, 0] / one.spread[0])
+    level = float(one.bias[0]) - slope * float(one.mean[0])
+    mean = float(np.clip(right.mean(), 1e-3, 1 - 1e-3))
+    always = float(np.log(mean / (1 - mean)))
+    gained = _log_likelihood(slope * said + level, right) - _log_likelihood(
+        np.full(len(right), always), right
     )
+    return (slope, level, True) if slope > 0 and 2 * gained > _LIKELIER else (0.0, always, False)
+
+
+def _log_likelihood(logits: npt.NDArray[np.floating], right: npt.NDArray[np.float64]) -> float:
+    return float((right * log_expit(logits) + (1 - right) * log_expit(-logits)).sum())
 
 
 def _at(

@@ -12,6 +12,7 @@ import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import read_safetensors
+from pointsman.backbone.specialist import SPECIALIST_FILE
 from pointsman.backbone.whole import check_only_over, whole_folder
 from pointsman.defer.allocator import CascadeAllocator, Judge
 from pointsman.defer.before import Directions
@@ -21,6 +22,8 @@ from pointsman.defer.verifier import Logit, Verifier
 from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 
 DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
+KIND = "allocator"
+"""What a specialist is called whose adapter decides before anybody is asked."""
 FORMAT_VERSION = 3
 
 
@@ -124,8 +127,18 @@ def load_allocator(
 
 
 def check_allocator_replaceable(folder: Path) -> None:
-    """Raise SpecialistError where something other than an allocator would be overwritten."""
-    check_only_over(folder, DESCRIPTION, "an allocator")
+    """Raise SpecialistError where something other than an allocator, of either layout, would be overwritten."""
+    if not (folder / SPECIALIST_FILE).is_file():
+        check_only_over(folder, DESCRIPTION, "an allocator")
+        return
+    try:
+        kind = json.loads((folder / SPECIALIST_FILE).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = "broken"
+    if kind != KIND:
+        raise SpecialistError(
+            f"{folder}: is there and is not an allocator ({kind}), so it is not replaced; name another place"
+        )
 
 
 _LOGISTIC = ("mean", "spread", "weights", "bias")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.defer.adapted import Reads, learn, outputs
@@ -61,18 +59,14 @@ class Reading:
     def allocate(self, fold: Fold, reads: Reads) -> Given:
         """Trained end to end on the fold's questions and passages."""
         costs = fold.pricing(PRICE).costs(1 - fold.train.em).astype(np.float32)
-        known = torch.from_numpy(costs)
-        base = self.backbone.identity.sha256
-        key = repr((base, fold.train.pairs, costs.tobytes(), reads, LOSS.keywords)).encode()
-        name = f"rejector-{hashlib.sha256(key).hexdigest()[:12]}"
         part = learn(
             self.backbone,
             fold.train.pairs,
-            fold.agents,
-            lambda scores, rows: LOSS(scores, known[rows].to(scores.device)),
+            costs,
+            LOSS,
+            SURROGATE,
             reads,
-            self.folder / "runs" / name,
-            costs.tobytes(),
+            self.folder / "runs",
             lambda each: self.show(f"training {_read_by(reads)}", each.step, each.steps),
         )
         scores = outputs(self.fast, part, fold.test.pairs, reads)

@@ -19,7 +19,7 @@ from pointsman.defer.allocator import Judge
 from pointsman.defer.before import vectors
 from pointsman.defer.candidates import Said, said
 from pointsman.evaluate.groups import numbered
-from pointsman.evaluate.reading import exact_match, f1
+from pointsman.evaluate.reading import exact_match, f1, normalize_answer
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
 from pointsman.experiments.report import Show
 from pointsman.types import Passage, ReadingExample
@@ -35,7 +35,7 @@ _PROBED = 8
 @dataclass(frozen=True, eq=False)
 class Bed:
     """n questions, A agents from the cheapest on: whether each answer is right `em` [n, A], its `f1`
-    [n, A], what each agent takes, `units` [A], and what is known before anyone is asked, `features`
+    [n, A], whether it begins and `ends` [n, A, 2] where a right one does, what each agent takes, `units` [A], and what is known before anyone is asked, `features`
     [n, d]. `clusters` [n] are not resampled apart, and no fold [n] shares one with another. `sets` [n]
     is the data set that each is from, `pairs` [n] are question and context.
     """
@@ -47,6 +47,7 @@ class Bed:
     said: Said
     em: Floats
     f1: Floats
+    ends: Floats
     clusters: npt.NDArray[np.int64]
     folds: npt.NDArray[np.int64]
     features: npt.NDArray[np.float32]
@@ -80,7 +81,7 @@ class Bed:
         return replace(self, said=self.said.take(rows), pairs=pairs, **by_question)
 
 
-_BY_QUESTION = ("em", "f1", "clusters", "folds", "features", "sets")
+_BY_QUESTION = ("em", "f1", "ends", "clusters", "folds", "features", "sets")
 
 
 def squad(
@@ -153,6 +154,7 @@ def _ten_readers(
         said(questions, contexts, answers, looked=looked),
         scored(answers, right, exact_match),
         scored(answers, right, f1),
+        both_ends(answers, right),
         clusters,
         clusters % FOLDS,
         before(backbone, questions, contexts, cache, show),
@@ -182,6 +184,7 @@ def judged(
         said(questions, nothing, answers),
         right,
         right,
+        np.stack([right, right], axis=-1),  # people judged whole answers
         np.arange(len(found)),
         np.random.default_rng(0).permutation(len(found)) % FOLDS,
         before(backbone, questions, nothing, cache, show),
@@ -206,6 +209,21 @@ def scored(
         ],
         dtype=np.float64,
     )
+
+
+def both_ends(answers: Sequence[Sequence[str | None]], right: Sequence[Sequence[str]]) -> Floats:
+    """Whether each answer begins and ends [n, A, 2] where a right one does, as far as words tell: what was
+    recorded has no offsets.
+    """
+
+    def alike(place: int) -> Callable[[str, Sequence[str]], float]:
+        def score(text: str, golden: Sequence[str]) -> float:
+            mine, *others = (normalize_answer(each).split() for each in (text, *golden))
+            return float(any(mine and other and mine[place] == other[place] for other in others))
+
+        return score
+
+    return np.stack([scored(answers, right, alike(place)) for place in (0, -1)], axis=-1)
 
 
 def before(

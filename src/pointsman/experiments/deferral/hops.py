@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from pointsman.experiments.deferral.rows import (
     rows,
 )
 from pointsman.experiments.deferral.specialists import SETS, Asked, Specialists
+from pointsman.read.joined import WORDS
 from pointsman.types import ReadingExample
 
 TESTED = ("hotpotqa-dev500", "2wiki-dev164")
@@ -71,12 +73,21 @@ def several(own: Specialists, learned: Learned, data: Path, limit: int | None = 
     return Table(f"{bed.name}: questions that take several passages", columns, cells, [note])
 
 
+def check_several(data: Path) -> None:
+    """Raise InputError where a file is missing: early, before hours of training."""
+    check_files(data, [_file(data, name) for name in TESTED])
+
+
+def _file(data: Path, name: str) -> Path:
+    return data / "multihop" / f"{name}.jsonl"
+
+
 def _questions(data: Path, limit: int | None) -> Sequence[Asked]:
     """Those with an answer in their supporting paragraphs."""
+    check_several(data)
     found = []
     for number, name in enumerate(TESTED, start=len(SETS)):
-        file = data / "multihop" / f"{name}.jsonl"
-        check_files(data, [file])
+        file = _file(data, name)
         held = [each for each in map(_example, read_multihop(file)) if each is not None]
         found += [Asked(number, each) for each in held[:limit]]
     return found
@@ -84,7 +95,10 @@ def _questions(data: Path, limit: int | None) -> Sequence[Asked]:
 
 def _example(asked: MultihopQuestion) -> ReadingExample | None:
     context = "\n".join(each.text for each in asked.paragraphs if each.is_supporting)
-    spans = [(answer, context.find(answer)) for answer in asked.answers if answer in context]
+    # That a passage says "no" somewhere answers nothing, and "north" does not say it.
+    said = (each for each in asked.answers if each.strip().lower() not in WORDS)
+    found = [(each, re.search(rf"(?<!\w){re.escape(each)}(?!\w)", context)) for each in said]
+    spans = [(each, match.start()) for each, match in found if match is not None]
     if not spans:
         return None
     answers, starts = zip(*spans, strict=True)

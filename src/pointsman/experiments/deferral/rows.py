@@ -14,12 +14,12 @@ from torch import Tensor
 from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
 from pointsman.defer.cascade import Cascade, stations
-from pointsman.defer.cost import Choices, Pricing, cheapest
+from pointsman.defer.cost import Choices, Pricing, cheapest, one_agent
 from pointsman.defer.lift import Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit
 from pointsman.defer.rejector import Rejector
-from pointsman.defer.surrogate import deferral, margins, mild, picce
+from pointsman.defer.surrogate import Weights, deferral, margins, mild, picce
 from pointsman.defer.verifier import Verifier, best
 from pointsman.experiments.deferral.bed import FOLDS, Bed, Floats
 
@@ -206,6 +206,12 @@ def rows(bed: Bed) -> list[Row]:
         for u in US:
             loss = partial(deferral, u=u, kind=kind)
             made.append(Row(f"surrogate, u = {u:g}, {kind}", "paper", partial(_learned, loss=loss)))
+    made.append(Row("surrogate, u = 1, shifted, 1 - F1", "paper", _graded))
+    if not np.array_equal(bed.ends[..., 0], bed.em):
+        weighed: tuple[Weights, ...] = ("printed", "shifted")
+        for each in weighed:
+            ends = partial(_by_ends, loss=partial(deferral, u=1.0, kind=each))
+            made.append(Row(f"surrogate, u = 1, {each}, start and end", "paper", ends))
     made += [
         Row("PiCCE", "recent", partial(_learned, loss=picce)),
         Row("MILD", "recent", partial(_learned, loss=None)),
@@ -332,6 +338,25 @@ def _learned(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor] 
         costs = fold.pricing(price).costs(1 - fold.train.em)
         loss = partial(mild, rho=margins(torch.from_numpy(costs.astype(np.float32))))
     return Given.one(rejector(fold, price, loss).allocate(fold.known[1]), fold.agents)
+
+
+def _graded(fold: Fold, price: float) -> Given:
+    """The same where an answer is the less wrong the more of its words are right."""
+    costs = fold.pricing(price).costs(1 - fold.train.f1)
+    loss = partial(deferral, u=1.0, kind="shifted")
+    found = Rejector.learn(fold.known[0], costs, loss, REJECTOR)
+    return Given.one(found.allocate(fold.known[1]), fold.agents)
+
+
+def _by_ends(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor]) -> Given:
+    """The paper's two allocations, of a span's start and of its end; where they disagree one answers both."""
+    pricing = fold.pricing(price)
+    start, end = (
+        Rejector.learn(fold.known[0], pricing.costs(1 - fold.train.ends[..., i]), loss, REJECTOR)
+        for i in range(2)
+    )
+    known = fold.known[1]
+    return Given.one(one_agent(start.scores(known), end.scores(known)), fold.agents)
 
 
 def rejector(

@@ -26,7 +26,7 @@ from pointsman.experiments.deferral.ablations import (
 )
 from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
 from pointsman.experiments.deferral.economy import economy
-from pointsman.experiments.deferral.hops import several
+from pointsman.experiments.deferral.hops import check_several, several
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
 from pointsman.experiments.deferral.rows import (
@@ -82,6 +82,8 @@ def run(
     where the test bed is not there.
     """
     show = show or silent
+    if reader is not None and only is None:
+        check_several(data)
     cache = ArrayCache(folder)
     tables: list[Table] = []
     details: dict[str, object] = {"prices": list(prices), "rejector": asdict(REJECTOR)}

@@ -27,7 +27,7 @@ from pointsman.defer.candidates import said
 from pointsman.defer.record import Record, collect
 from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match, f1
-from pointsman.experiments.deferral.bed import Bed, before, scored
+from pointsman.experiments.deferral.bed import Bed, before, both_ends, scored
 from pointsman.experiments.report import Show
 from pointsman.read.agent import ReaderAgent
 from pointsman.read.examples import examples_digest
@@ -223,6 +223,7 @@ class Specialists:
             said(questions, contexts, record.texts, record.sure),
             scored(record.texts, golden, exact_match),
             scored(record.texts, golden, f1),
+            both_ends(record.texts, golden),
             np.array([self._cluster(each) for each in asked]),
             np.zeros(len(asked), dtype=np.int64),
             before(self._fast, questions, contexts, self._cache, self._show),

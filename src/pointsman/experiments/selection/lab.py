@@ -121,15 +121,21 @@ class Lab:
 
     @property
     def depends(self) -> tuple[object, ...]:
-        """What is measured here, but for the row and the seed: weights, plans, and which questions.
+        """What is measured here, but for the row and the seed: weights, plans, and what is asked.
 
-        Not the scores of a search or of a grader, whose last digits are a machine's own.
+        Not the order and the scores of a search or of a grader, whose last digits are a machine's own, and
+        not whether the machine trains in bf16.
         """
         bed = self.bed
         samples = {"taught": bed.taught, "together": bed.together, "dev": bed.dev, **bed.tests}
-        ids = [(name, [each.id for each in asked]) for name, asked in samples.items()]
+        asked = [
+            (name, each.question, each.answers, len(each.passages))
+            for name, sample in samples.items()
+            for each in sample
+        ]
         start = weights_digest(self._reader.adapter, self._reader.head.tensors)
-        return self.backbone.identity.sha256, self.plans, start, ids
+        plans = repr(self.plans).replace("bf16=True", "bf16=False")
+        return self.backbone.identity.sha256, plans, start, asked
 
     # ---- apart
 

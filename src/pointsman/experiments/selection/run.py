@@ -42,6 +42,9 @@ from pointsman.types import FloatArray
 
 Passages = Literal["one", "several"]
 Tests = Mapping[str, Sequence[Asked]]
+MEASURING = 1
+"""Goes up whenever the same questions, plans and weights would give other outcomes."""
+
 Keep = Callable[[object], Outcomes]
 """All that outcomes depend on -> what keeps them."""
 
@@ -54,6 +57,7 @@ def run(
     *,
     fast: Backbone | None = None,
     grader: Grader | None = None,
+    graded_by: str = "",
     experts: Sequence[Expert] = (),
     sizes: Sizes | None = None,
     plans: Plans | None = None,
@@ -68,7 +72,7 @@ def run(
     """All rows on the tests by so many seeds, from a reader that has learned to read.
 
     `folder` keeps what is trained and measured; the same call goes on from there. `fast` measures, an
-    encoder of the same weights that need not train. Selectors look at the `grader`'s grades. Of `experts` a
+    encoder of the same weights that need not train. Selectors look at the `grader`'s grades; `graded_by` tells it from another. Of `experts` a
     router is learned from answers. What stands in the folder `outcomes` is not measured again, and what is
     measured is put there. `passages` says which questions: those that take one passage, or
     several. `limit` bounds each test's questions, and those of
@@ -101,7 +105,8 @@ def run(
         return Lab(bed, backbone, reader, plans, folder / "runs", cache, show, fast)
 
     def keep(kind: str) -> Keep:
-        return lambda depends: Outcomes(outcomes or folder / "outcomes", kind, depends)
+        where = outcomes or folder / "outcomes"
+        return lambda depends: Outcomes(where, kind, (MEASURING, graded_by, depends))
 
     parts: dict[str, _Part] = {}
     if "one" in passages:
