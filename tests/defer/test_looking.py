@@ -71,7 +71,9 @@ def test_who_agrees_with_whom() -> None:
 def test_where_answers_begin_and_end() -> None:
     """Within another's, holding it, begun alike, ended alike; nothing where an answer is missing."""
     rows = [["the big black cat", "black cat", "Big", "cats", None]]
-    bounds = said(["?"], [""], rows).bounds[0]
+    bounds = said(["?"], ["See the big black cat of all cats."], rows).bounds[0]
+    # What is no span of the context begins nowhere.
+    assert not said(["?"], ["a dog"], rows).bounds.any()
     assert bounds[0, 1].tolist() == [0, 1, 0, 1]
     assert bounds[1, 0].tolist() == [1, 0, 0, 1]
     assert bounds[0, 2].tolist() == [0, 1, 1, 0]
