@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from command_line import invoke, start
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
 from pointsman.cli.train_reader import run_name
+from pointsman.cli.training import interruptible
 from pointsman.data.squad import write_squad
 from pointsman.data.testbed import READING_SETS
 from pointsman.read.recipe import Recipe
@@ -174,6 +176,27 @@ def test_ctrl_c_leaves_a_checkpoint(command: list[str], tmp_path: Path) -> None:
     assert "Traceback" not in stderr
     assert any(run.glob("checkpoint-*/state.pt"))
     assert not (tmp_path / "readers").exists()
+
+
+def test_ctrl_c_finds_a_run_that_began_within_a_folder_of_runs(tmp_path: Path) -> None:
+    runs = tmp_path / "answers.jsonl.runs"
+    kept = runs / "rejector-1" / "checkpoint-00000001"
+
+    def train_some() -> None:
+        kept.mkdir(parents=True)
+        (kept / "state.pt").write_bytes(b"")
+        raise KeyboardInterrupt
+
+    with (
+        pytest.raises(KeyboardInterrupt, match=re.escape(f"a checkpoint is in {kept.parent},")),
+        interruptible(runs),
+    ):
+        train_some()
+    with (
+        pytest.raises(KeyboardInterrupt, match="before there was anything to keep"),
+        interruptible(tmp_path / "nothing"),
+    ):
+        raise KeyboardInterrupt
 
 
 def test_limit_takes_the_same_few_every_time(command: list[str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.defer.cost import Pricing, cheapest, one_agent, taken
+from pointsman.defer.cost import Pricing, cheapest, one_agent, taken, to_dearest
 from pointsman.errors import ConfigError, InputError
 
 
@@ -65,3 +65,9 @@ def test_one_agent_for_one_view(scores: list[float], shift: float) -> None:
     other = [each + shift for each in scores]
     chosen = int(one_agent([scores], [other])[0])
     assert scores[chosen] == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_units_against_the_dearest() -> None:
+    assert to_dearest([1, 4]).tolist() == [0.25, 1.0]
+    assert to_dearest([0.0, 0.0]).tolist() == [0.0, 0.0]
+    assert to_dearest([]).tolist() == []

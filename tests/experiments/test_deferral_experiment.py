@@ -233,7 +233,7 @@ def test_questions_that_take_several_passages(
             MultihopQuestion(
                 f"{name}-{i}",
                 f"what is {i} of both",
-                ("no",) if i == 3 else (f"red {i}",),
+                ("no",) if i == 3 else (f"Red {i}",),  # titles are written in capitals in some sets
                 (
                     Paragraph("a", f"here comes red {i}", True),
                     Paragraph("b", "after blue in the north", True),

@@ -72,8 +72,8 @@ def save_specialist(
 ) -> None:
     """Write a specialist aside and move it into place, so that `folder` is never half a specialist.
 
-    Replaces what lies there if `check` lets it, by default any specialist. Raises SpecialistError, and touches nothing, where
-    something else does, and ReadOnlyError where nothing can be written.
+    Replaces what lies there if `check` lets it, by default any specialist. Raises SpecialistError, and
+    touches nothing, where something else does, and ReadOnlyError where nothing can be written.
     """
     from safetensors.torch import save_file
 

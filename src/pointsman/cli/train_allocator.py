@@ -180,7 +180,7 @@ def allocator(
                 )
             else:
                 runs = path.with_name(f"{path.name}.runs")
-                with interruptible(*sorted(runs.glob("*"))):
+                with interruptible(runs):
                     made = make_foreseeing(
                         encoder_to_train(workspace.backbone_name, workspace.settings.device),
                         known,

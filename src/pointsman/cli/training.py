@@ -111,18 +111,28 @@ def drop_checkpoints(*runs: Path) -> None:
 
 @contextmanager
 def interruptible(*runs: Path) -> Iterator[None]:
-    """Ctrl-C says in which of these folders, filled one after the other, the last checkpoint lies."""
-    from pointsman.training.checkpoint import checkpoints
-
+    """Ctrl-C says in which of these folders, filled one after the other, or folders of such, the last
+    checkpoint lies.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        kept = [run for run in runs if checkpoints(run)]
+        kept = [each for run in runs for each in _with_checkpoints(run)]
         if not kept:
             raise KeyboardInterrupt("interrupted before there was anything to keep") from None
         raise KeyboardInterrupt(
             f"interrupted; a checkpoint is in {kept[-1]}, and the same command goes on from there"
         ) from None
+
+
+def _with_checkpoints(run: Path) -> list[Path]:
+    """A run with checkpoints, or those within a folder that has none itself, the latest last."""
+    from pointsman.training.checkpoint import checkpoints
+
+    if checkpoints(run):
+        return [run]
+    within = [each for each in run.glob("*/") if checkpoints(each)]
+    return sorted(within, key=lambda each: each.stat().st_mtime)
 
 
 def command_words(arguments: Sequence[str]) -> str:

@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pointsman.errors import ReadOnlyError
+from pointsman.data.files import made_directory
 
 
 class ArrayCache:
     """Arrays in a directory, each known by everything that it depends on."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ReadOnlyError(f"{folder}: cannot be made ({error.strerror})") from error
+        self._folder = made_directory(folder)
 
     def get(
         self, label: str, depends: object, make: Callable[[], npt.NDArray[Any]]

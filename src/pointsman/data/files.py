@@ -17,6 +17,15 @@ from pointsman.errors import FormatError, InputError, ReadOnlyError
 from pointsman.text import scrub
 
 
+def made_directory(folder: Path) -> Path:
+    """A directory that is there, made where it was not. Raises ReadOnlyError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReadOnlyError(f"{folder}: cannot be made ({error.strerror})") from error
+    return folder
+
+
 @contextmanager
 def opened(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes; `.gz` is unpacked on the way.

@@ -11,6 +11,7 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.defer.before import Directions, vectors
 from pointsman.defer.candidates import said
 from pointsman.defer.cascade import Cascade, Planned
+from pointsman.defer.cost import to_dearest
 from pointsman.errors import ConfigError
 from pointsman.types import Allocation, Answer, FloatArray, Passage
 
@@ -69,8 +70,7 @@ class CascadeAllocator:
         self._directions = directions
         self._cascade = cascade
         self._judge = judge
-        dearest = max(units, default=0.0)
-        self._units = np.asarray(units, dtype=np.float64) / (dearest or 1.0)
+        self._units = to_dearest(units)
         self._sizes = cascade.stations.sum(axis=1)
         self._plans: dict[float, Planned] = {}
         self._liked: dict[tuple[str, ...], dict[str, float]] = {}

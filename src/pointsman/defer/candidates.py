@@ -86,10 +86,11 @@ class Said:
     """The answers of n questions by A agents.
 
     `same` [n, A, A] is whether two agents gave one answer, as SQuAD normalises it, and `overlap`
-    [n, A, A] the F1 of their words; `bounds` [n, A, A, 4] whether the first's lies within the second's, holds
-    it, begins with the same word, ends with the same, where both are spans of the context. All are 0 beside an
-    agent that gave nothing. `given` [n, A] is whether an agent answered at all. `shape` [n, A, s] describes an answer by itself and in its
-    passage, `asked` [n, q] the question. `own` [n, A] is how sure each agent says that it is itself, in
+    [n, A, A] the F1 of their words; `bounds` [n, A, A, 4] whether the first's lies within the
+    second's, holds it, begins with the same word, ends with the same, where both are spans of the
+    context. All are 0 beside an agent that gave nothing. `given` [n, A] is whether an agent answered at
+    all. `shape` [n, A, s] describes an answer by itself and in its passage, `asked` [n, q] the question.
+    `own` [n, A] is how sure each agent says that it is itself, in
     log-odds, 0 where it says nothing of the kind; `looked` [n, A] how likely a reader of ours that looked
     at the passage finds each answer, its log-probability, 0 where none looked.
     """
@@ -229,13 +230,11 @@ def _one(
     tokens = [text.split() for text in normal]
     bounds = np.array([[_bounds(one, other) for other in tokens] for one in tokens], np.float32)
     # Only spans of one text begin and end somewhere; sentences of somebody's own do not.
-    span = np.array(
-        [answer is not None and answer.lower() in context.lower() for answer in answers]
-    )
+    lowered, words = context.lower(), _content(question)
+    span = np.array([answer is not None and answer.lower() in lowered for answer in answers])
     bounds *= (span[:, None] & span[None, :])[:, :, None]
     bags = [Counter(words) for words in tokens]
     overlap = np.array([[_f1(one, other) for other in bags] for one in bags], dtype=np.float32)
-    lowered, words = context.lower(), _content(question)
     kind = np.eye(len(_KINDS) + 1, dtype=np.float32)[question_kind(question)]
     shape = np.stack([_shape(answer or "", lowered, words, kind) for answer in answers])
     asked = [math.log1p(len(question)), math.log1p(len(context)), float(len(words)), *kind]

@@ -46,10 +46,7 @@ class Pricing:
         if not 0 <= price < np.inf:
             raise ConfigError(f"a price must be 0 or more, not {price}")
         taken = cls(tuple(agents), np.ones(len(units)), np.asarray(units, dtype=np.float64)).beta
-        dearest = float(taken.max(initial=0.0))
-        return cls(
-            tuple(agents), np.ones(len(taken)), price * (taken / dearest if dearest else taken)
-        )
+        return cls(tuple(agents), np.ones(len(taken)), price * to_dearest(taken))
 
     def costs(self, errors: npt.ArrayLike) -> Floats:
         """Costs [n, A] of errors [n, A] in [0, 1]; NaN, an agent that gave nothing, is an error."""
@@ -57,6 +54,12 @@ class Pricing:
         if given.ndim != 2 or given.shape[1] != len(self.agents):
             raise InputError(f"errors of {len(self.agents)} agents are wanted, not {given.shape}")
         return self.alpha * np.nan_to_num(given, nan=1.0) + self.beta
+
+
+def to_dearest(units: npt.ArrayLike) -> Floats:
+    """What agents take [A] as shares of the dearest's; as it is where nobody takes anything."""
+    taken = np.asarray(units, dtype=np.float64)
+    return np.asarray(taken / (taken.max(initial=0.0) or 1.0))
 
 
 def cheapest(costs: npt.ArrayLike) -> Choices:

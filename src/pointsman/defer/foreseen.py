@@ -22,8 +22,8 @@ from pointsman.backbone.specialist import load_specialist
 from pointsman.defer.adapted import Part, Reads, outputs
 from pointsman.defer.allocator import check_agents, shown
 from pointsman.defer.cost import Floats, Pricing, cheapest
-from pointsman.defer.saved import KIND
-from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
+from pointsman.defer.saved import KIND, check_base
+from pointsman.errors import ConfigError, SpecialistError
 from pointsman.types import Allocation, Answer, Passage
 
 Learned = Literal["errors", "surrogate"]
@@ -154,10 +154,7 @@ def load_foreseeing(
     base, ConfigError where it was trained for other agents.
     """
     found = load_specialist(folder, KIND)
-    if found.base_sha256 != backbone.identity.sha256:
-        raise BackboneMismatchError(
-            f"{folder.name} was trained on the base {found.base_name}, this one is {backbone.identity.name}"
-        )
+    check_base(folder, found.base_sha256, found.base_name, backbone)
     try:
         settings, head = found.settings, found.head
         layers = settings["layers"]

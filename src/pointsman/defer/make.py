@@ -18,6 +18,7 @@ from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.card import allocator_card
 from pointsman.defer.cascade import Cascade, stations
+from pointsman.defer.cost import to_dearest
 from pointsman.defer.record import Show
 from pointsman.defer.saved import check_allocator_replaceable, save_allocator
 from pointsman.types import FloatArray
@@ -137,7 +138,7 @@ def _crossed(
 ) -> tuple[AtPrice, ...]:
     """At each price what came of questions whose passages the cascade did not learn from."""
     folds, right, clusters = known.folds, known.right, known.clusters
-    unit = units / (units.max() or 1.0)
+    unit = to_dearest(units)
     got, chance = np.zeros((2, len(PRICES), len(right)))
     asked = np.zeros((len(PRICES), *right.shape), dtype=bool)
     for number, fold in enumerate(np.unique(folds)):

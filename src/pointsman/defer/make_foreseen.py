@@ -20,7 +20,7 @@ from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs
 from pointsman.defer.answered import Answered
 from pointsman.defer.card import foreseeing_card
-from pointsman.defer.cost import Pricing, cheapest
+from pointsman.defer.cost import Pricing, cheapest, to_dearest
 from pointsman.defer.foreseen import Foresight, Learned
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.make import PRICES, AtPrice, Made
@@ -180,7 +180,7 @@ def _weighed(
     """
     count = len(known.agents)
     right = known.right[held]
-    unit = np.asarray(units, dtype=np.float64) / (max(units) or 1.0)
+    unit = to_dearest(units)
     scale, shift, sure = np.ones(count), np.zeros(count), [True] * count
     if plan.at is None:
         for j in range(count):
@@ -229,7 +229,7 @@ def _at(
     """What came of a price on questions that nothing was learned from."""
     pricing = Pricing.at(price, known.agents, units)
     choice = cheapest(foresight.costs(said, pricing, price))
-    unit = np.asarray(units, dtype=np.float64) / (max(units) or 1.0)
+    unit = to_dearest(units)
     asked = np.eye(len(unit))[choice]
     return AtPrice(
         price,

@@ -94,10 +94,7 @@ def load_allocator(
             f"{folder}: format {version} knows less of answers than this Pointsman asks about; train it again "
             "(what they answered is kept, and nobody is asked twice)"
         )
-    if base["sha256"] != backbone.identity.sha256:
-        raise BackboneMismatchError(
-            f"{folder.name} was trained on the base {base['name']}, this one is {backbone.identity.name}"
-        )
+    check_base(folder, base["sha256"], base["name"], backbone)
     if looks and judge is None:
         raise ConfigError(
             f"{folder.name} was trained with a reader that looks at the passages; it needs one here too"
@@ -124,6 +121,14 @@ def load_allocator(
     return CascadeAllocator(
         backbone, names, directions, cascade, agents, units, judge if looks else None
     )
+
+
+def check_base(folder: Path, sha256: str, name: str, backbone: Backbone) -> None:
+    """Raise BackboneMismatchError where an allocator was trained on another base."""
+    if sha256 != backbone.identity.sha256:
+        raise BackboneMismatchError(
+            f"{folder.name} was trained on the base {name}, this one is {backbone.identity.name}"
+        )
 
 
 def check_allocator_replaceable(folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.deferral.bed import Bed
 from pointsman.experiments.deferral.measured import outcome
 from pointsman.experiments.deferral.rows import Fold, Given, by_fold
+
+Way = Callable[["_Others", float], Given]
 
 SHARES = (0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 """Of the questions, on which the dearest agent is to be asked."""
@@ -32,8 +34,10 @@ def economy(bed: Bed, folds: Sequence[Fold]) -> list[Table]:
     chances there, of questions that the verifier did not learn from. No table where no agent is clearly
     the dearest.
     """
-    places = [_before_the_dearest(fold) for fold in folds]
-    if bed.units[-1] < CLEARLY * bed.units[-2] or None in places:
+    if bed.units[-1] < CLEARLY * bed.units[-2]:
+        return []
+    others = {fold.number: each for fold in folds if (each := _Others.of(fold)) is not None}
+    if len(others) < len(folds):
         return []
     dearest = bed.agents[-1]
     clusters = bed.clusters.tolist()
@@ -49,8 +53,12 @@ def economy(bed: Bed, folds: Sequence[Fold]) -> list[Table]:
     ]
     cells: list[list[Cell]] = []
     for share in SHARES:
-        for where, way in (("others are unsure", _unsure), ("chance says", _chance)):
-            found = by_fold(bed, folds, partial(way, share=share))
+        for where, way in (("others are unsure", _Others.unsure), ("chance says", _Others.chance)):
+
+            def decide(fold: Fold, way: Way = way, share: float = share) -> Given:
+                return way(others[fold.number], share)
+
+            found = by_fold(bed, folds, decide)
             em, _, cost = outcome(bed, found)
             bound = bootstrap_interval(em - alone, clusters, level=ONE_SIDED).low
             line: list[Cell] = [share, where, float(found.asked[:, -1].mean())]
@@ -63,37 +71,39 @@ def economy(bed: Bed, folds: Sequence[Fold]) -> list[Table]:
     return [Table(f"{bed.name}: how seldom {dearest} has to be asked", columns, cells, [note])]
 
 
-def _before_the_dearest(fold: Fold) -> int | None:
-    """The station of the cascade where all others were asked."""
-    others = np.arange(fold.agents) < fold.agents - 1
-    found = np.flatnonzero((fold.cascade.stations == others).all(axis=1))
-    return int(found[0]) if len(found) else None
-
-
-def _others(fold: Fold) -> tuple[Choices, Floats, Floats]:
-    """Whose answer is best of all but the dearest's [n], its chance [n], and such chances in training, by
-    verifiers that did not learn from the question.
+@dataclass(frozen=True, eq=False)
+class _Others:
+    """Of a fold's questions whose answer is best of all but the dearest's [n] and its chance [n]; and such
+    chances of the training questions, by verifiers that did not learn from them.
     """
-    k = _before_the_dearest(fold)
-    assert k is not None  # else there is no table
-    verifier = fold.cascade.verifiers[k]
-    assert verifier is not None
-    return *best(verifier(fold.test.said)), fold.cascade.sure[k, :, 0]
 
+    fold: Fold
+    choice: Choices
+    sure: Floats
+    known: Floats
 
-def _unsure(fold: Fold, share: float) -> Given:
-    choice, chance, known = _others(fold)
-    return _then_the_dearest(fold, choice, chance < np.quantile(known, share))
+    @classmethod
+    def of(cls, fold: Fold) -> _Others | None:
+        """None where the cascade has no station of all others."""
+        cascade = fold.cascade
+        others = np.arange(fold.agents) < fold.agents - 1
+        for k, verifier in enumerate(cascade.verifiers):
+            if verifier is not None and (cascade.stations[k] == others).all():
+                return cls(fold, *best(verifier(fold.test.said)), cascade.sure[k, :, 0])
+        return None
 
+    def unsure(self, share: float) -> Given:
+        """The dearest is asked where the chance is among the least."""
+        return self._then_the_dearest(self.sure < np.quantile(self.known, share))
 
-def _chance(fold: Fold, share: float) -> Given:
-    choice, _, _ = _others(fold)
-    generator = np.random.default_rng([fold.seed, fold.number])
-    return _then_the_dearest(fold, choice, generator.random(len(choice)) < share)
+    def chance(self, share: float) -> Given:
+        """The dearest is asked anywhere."""
+        generator = np.random.default_rng([self.fold.seed, self.fold.number])
+        return self._then_the_dearest(generator.random(len(self.choice)) < share)
 
-
-def _then_the_dearest(fold: Fold, choice: Choices, on: npt.NDArray[np.bool_]) -> Given:
-    """Everyone's verified answer where the dearest is asked too, the others' elsewhere."""
-    asked = np.ones(fold.test.em.shape, dtype=bool)
-    asked[:, -1] = on
-    return Given(np.where(on, fold.everyone.given, choice).astype(np.int64), asked)
+    def _then_the_dearest(self, on: npt.NDArray[np.bool_]) -> Given:
+        """Everyone's verified answer where the dearest is asked too, the others' elsewhere."""
+        asked = np.ones(self.fold.test.em.shape, dtype=bool)
+        asked[:, -1] = on
+        given = np.where(on, self.fold.everyone.given, self.choice)
+        return Given(given.astype(np.int64), asked)

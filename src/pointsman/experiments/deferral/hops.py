@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from pointsman.experiments.deferral.rows import (
 )
 from pointsman.experiments.deferral.specialists import SETS, Asked, Specialists
 from pointsman.read.joined import WORDS
+from pointsman.read.likelihood import mentions
 from pointsman.types import ReadingExample
 
 TESTED = ("hotpotqa-dev500", "2wiki-dev164")
@@ -58,9 +58,9 @@ def several(own: Specialists, learned: Learned, data: Path, limit: int | None = 
     ]
     cells: list[list[Cell]] = []
     for what, folds in ways.items():
-        single = utility(bed, decided(bed, every[BEST], PRICE, folds), PRICE)
-        for name in ROWS:
-            given = decided(bed, every[name], PRICE, folds)
+        found = {name: decided(bed, every[name], PRICE, folds) for name in ROWS}
+        single = utility(bed, found[BEST], PRICE)
+        for name, given in found.items():
             em, graded, cost = outcome(bed, given)
             worth = utility(bed, given, PRICE)
             line: list[Cell] = [name, what, float(em.mean()), float(graded.mean())]
@@ -95,11 +95,10 @@ def _questions(data: Path, limit: int | None) -> Sequence[Asked]:
 
 def _example(asked: MultihopQuestion) -> ReadingExample | None:
     context = "\n".join(each.text for each in asked.paragraphs if each.is_supporting)
-    # That a passage says "no" somewhere answers nothing, and "north" does not say it.
-    said = (each for each in asked.answers if each.strip().lower() not in WORDS)
-    found = [(each, re.search(rf"(?<!\w){re.escape(each)}(?!\w)", context)) for each in said]
-    spans = [(each, match.start()) for each, match in found if match is not None]
+    # That a passage says "no" somewhere answers nothing.
+    spans = mentions(context, [a for a in asked.answers if a.strip().lower() not in WORDS])
     if not spans:
         return None
-    answers, starts = zip(*spans, strict=True)
+    answers = tuple(context[start:end] for start, end in spans)
+    starts = tuple(start for start, _ in spans)
     return ReadingExample(asked.id, asked.question, context, answers, starts, cluster=asked.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -202,16 +203,16 @@ def rows(bed: Bed) -> list[Row]:
             Row(LABEL, "control", lambda fold, price: _by_set(fold, fold.train, price)),
             Row(f"{LABEL}, oracle", "bound", lambda fold, price: _by_set(fold, fold.test, price)),
         ]
-    for kind in ("printed", "shifted"):
+    kinds: tuple[Weights, ...] = get_args(Weights)
+    for kind in kinds:
         for u in US:
             loss = partial(deferral, u=u, kind=kind)
             made.append(Row(f"surrogate, u = {u:g}, {kind}", "paper", partial(_learned, loss=loss)))
     made.append(Row("surrogate, u = 1, shifted, 1 - F1", "paper", _graded))
     if not np.array_equal(bed.ends[..., 0], bed.em):
-        weighed: tuple[Weights, ...] = ("printed", "shifted")
-        for each in weighed:
-            ends = partial(_by_ends, loss=partial(deferral, u=1.0, kind=each))
-            made.append(Row(f"surrogate, u = 1, {each}, start and end", "paper", ends))
+        for kind in kinds:
+            ends = partial(_by_ends, loss=partial(deferral, u=1.0, kind=kind))
+            made.append(Row(f"surrogate, u = 1, {kind}, start and end", "paper", ends))
     made += [
         Row("PiCCE", "recent", partial(_learned, loss=picce)),
         Row("MILD", "recent", partial(_learned, loss=None)),
@@ -342,28 +343,27 @@ def _learned(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor] 
 
 def _graded(fold: Fold, price: float) -> Given:
     """The same where an answer is the less wrong the more of its words are right."""
-    costs = fold.pricing(price).costs(1 - fold.train.f1)
     loss = partial(deferral, u=1.0, kind="shifted")
-    found = Rejector.learn(fold.known[0], costs, loss, REJECTOR)
+    found = rejector(fold, price, loss, right=fold.train.f1)
     return Given.one(found.allocate(fold.known[1]), fold.agents)
 
 
 def _by_ends(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor]) -> Given:
     """The paper's two allocations, of a span's start and of its end; where they disagree one answers both."""
-    pricing = fold.pricing(price)
-    start, end = (
-        Rejector.learn(fold.known[0], pricing.costs(1 - fold.train.ends[..., i]), loss, REJECTOR)
-        for i in range(2)
-    )
+    start, end = (rejector(fold, price, loss, right=fold.train.ends[..., i]) for i in range(2))
     known = fold.known[1]
     return Given.one(one_agent(start.scores(known), end.scores(known)), fold.agents)
 
 
 def rejector(
-    fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor], plan: Fit = REJECTOR
+    fold: Fold,
+    price: float,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    plan: Fit = REJECTOR,
+    right: Floats | None = None,
 ) -> Rejector:
-    """Trained at this price on what is known before."""
-    costs = fold.pricing(price).costs(1 - fold.train.em)
+    """Trained at this price on what is known before; `right` [n, A] is exact match where it is not given."""
+    costs = fold.pricing(price).costs(1 - (fold.train.em if right is None else right))
     return Rejector.learn(fold.known[0], costs, loss, plan)
 
 

@@ -15,7 +15,8 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from pointsman.errors import FormatError, ReadOnlyError
+from pointsman.data.files import made_directory
+from pointsman.errors import FormatError
 
 Arrays = Mapping[str, npt.NDArray[np.floating]]
 
@@ -28,12 +29,8 @@ class Outcomes:
     """
 
     def __init__(self, folder: Path, kind: str, depends: object) -> None:
-        self._folder = folder
+        self._folder = made_directory(folder)
         self._name = f"{kind}-{hashlib.sha256(repr(depends).encode()).hexdigest()[:12]}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ReadOnlyError(f"{folder}: cannot be made ({error.strerror})") from error
 
     def get(self, seed: int, row: str, make: Callable[[], Arrays]) -> Arrays:
         """A row's arrays by name, made where there are none. Raises FormatError for a file that is not whole."""

@@ -72,12 +72,12 @@ def run(
     """All rows on the tests by so many seeds, from a reader that has learned to read.
 
     `folder` keeps what is trained and measured; the same call goes on from there. `fast` measures, an
-    encoder of the same weights that need not train. Selectors look at the `grader`'s grades; `graded_by` tells it from another. Of `experts` a
-    router is learned from answers. What stands in the folder `outcomes` is not measured again, and what is
-    measured is put there. `passages` says which questions: those that take one passage, or
-    several. `limit` bounds each test's questions, and those of
-    each file of those that take several. `only` names
-    the rows, and leaves out what else there is to say of them. Raises InputError for a name that no row has.
+    encoder of the same weights that need not train. Selectors look at the `grader`'s grades; `graded_by`
+    tells it from another. Of `experts` a router is learned from answers. What stands in the folder
+    `outcomes` is not measured again, and what is measured is put there. `passages` says which questions:
+    those that take one passage, or several. `limit` bounds each test's questions, and those of each file
+    of those that take several. `only` names the rows, and leaves out what else there is to say of them.
+    Raises InputError for a name that no row has.
     """
     show = show or silent
     sizes = sizes or Sizes()
