@@ -48,6 +48,11 @@ SETS = tuple(name for names in DOMAINS.values() for name in names)
 POLICIES, LONG = "policyqa", ("covidqa",)
 UNION, SHIPPED = "all domains", "as it ships"
 
+# The reader that ships has learned from training parts of all domains but this, and has more to learn
+# there: on dev questions EM 20 at the higher rate, 15 at the lower, where all domains at once lose 2.
+_NEW = "policies"
+_RATE, _HIGHER_RATE = 3e-4, 1e-3
+
 # Of policyqa's dev part, which stands for the training part that it lacks, every so manieth company.
 _HELD = 4
 
@@ -182,13 +187,16 @@ class Specialists:
         self._clusters = {name: number for number, name in enumerate(names)}
         made = [Made(UNION, depth) for depth in self.sizes.union_depths]
         made += [Made(domain, depth) for domain in DOMAINS for depth in self.sizes.depths]
+        # A whole one teaches those of its domain that have fewer layers.
+        made.sort(key=lambda each: each.layers is not None)
         key = hashlib.sha256(
             repr((weights_digest(start.adapter, start.head.tensors), self.sizes.reader)).encode()
         ).hexdigest()[:12]
         shipped = ((start, self.sizes.reader, key),) * 2
-        readers = {SHIPPED: shipped} | {
-            each.name: self._taught(each, start, key, found) for each in made
-        }
+        readers: dict[str, tuple[Learned, Learned]] = {SHIPPED: shipped}
+        for each in made:
+            _, teacher = readers.get(each.domain, shipped)
+            readers[each.name] = self._taught(each, shipped[0], teacher, found)
         # The cheapest first, by what reading the record takes them.
         self._agents = [self._at_work(name, whole) for name, (_, whole) in readers.items()]
         self._earlier = [self._at_work(name, half) for name, (half, _) in readers.items()]
@@ -259,21 +267,23 @@ class Specialists:
         return Keyed(f"{base}-{key}", ReaderAgent(read, name=name))
 
     def _taught(
-        self, made: Made, start: Part, key: str, found: Mapping[str, Parts]
+        self, made: Made, start: Learned, teacher: Learned, found: Mapping[str, Parts]
     ) -> tuple[Learned, Learned]:
         """A reader that began as `start`, after half of its questions and after all."""
         settings = replace(self.sizes.reader, layers=made.layers)
         examples = _taught(made, found, 2 * self.sizes.half, self._seed)
-        teachers = [start] if settings.layers is not None else []
+        part, _, key = start
+        teachers = []
+        if settings.layers is not None:
+            teachers, key = [teacher[0]], f"{key}, {teacher[2]}"
         stages: list[Learned] = []
-        part = start
         for stage in range(2):
             some = examples[stage::2]
             plan = Plan(
                 None,
                 epochs=1,
-                # One of fewer layers has more to learn; it also learns from the whole reader.
-                learning_rate=1e-3 if teachers else 3e-4,
+                # One of fewer layers has more to learn as well.
+                learning_rate=_HIGHER_RATE if teachers or made.domain == _NEW else _RATE,
                 evaluations=1,
                 seed=self._seed,
                 bf16=trains_in_bf16(self._backbone.device),
