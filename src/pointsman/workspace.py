@@ -415,6 +415,31 @@ class Workspace:
             dollars=given.dollars,
         )
 
+    @property
+    def agents_known_by(self) -> list[str]:
+        """What each agent's answers depend on beside its name: another model called the same is another."""
+        own = self._reader_known_by(self.settings.read.reader)
+        return [own, *map(self._known_by, self.settings.agents)]
+
+    def _known_by(self, given: AgentSettings) -> str:
+        from pointsman.backbone.weights import file_sha256
+
+        if given.url:
+            return repr((given.url, given.model, given.max_tokens, given.extractive))
+        if given.answers:
+            return file_sha256(self.path / given.answers)
+        if given.reader.startswith(PRETRAINED):
+            return given.reader
+        return self._reader_known_by(given.reader)
+
+    def _reader_known_by(self, name: str) -> str:
+        """Its specialist's description holds the digests of its weights."""
+        from pointsman.backbone.specialist import SPECIALIST_FILE
+        from pointsman.backbone.weights import file_sha256
+
+        described = self._specialist(name, DEFAULT_READER) / SPECIALIST_FILE
+        return f"{self.backbone.identity.sha256} {file_sha256(described)}"
+
     @cached_property
     def allocator(self) -> Allocator:
         """The one that the settings name; else the reader alone, or first, and the others where it is not

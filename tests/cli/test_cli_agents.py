@@ -153,6 +153,28 @@ def test_agents_that_are_here(space: Path, tmp_path: Path) -> None:
     assert "answers.json" in gone.stderr
 
 
+def test_another_model_of_the_same_name_is_another_agent(space: Path) -> None:
+    """So that nobody's kept answers are taken for another's; its price and its patience change nothing."""
+    answers = space / "answers.json"
+    answers.write_text('{"Who?": "nobody"}', "utf-8")
+    _append(space, "- {name: told, answers: answers.json}")
+
+    def known_by() -> list[str]:
+        with Workspace.open(space) as workspace:
+            return workspace.agents_known_by
+
+    before = known_by()
+    assert len(set(before)) == 3
+    assert known_by() == before
+    settings = space / "pointsman.yaml"
+    text = settings.read_text("utf-8")
+    settings.write_text(text.replace("model: m", "model: m, timeout: 7.5, retries: 1"))
+    assert known_by() == before
+    settings.write_text(text.replace("model: m", "model: larger"))
+    answers.write_text('{"Who?": "somebody"}', "utf-8")
+    assert [a == b for a, b in zip(known_by(), before, strict=True)] == [True, False, False]
+
+
 def test_an_agent_is_one_thing(space: Path) -> None:
     _append(space, "- {name: both, url: 'http://x', model: m, reader: default}")
     result = invoke("agents", "list", space)

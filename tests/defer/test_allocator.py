@@ -15,8 +15,8 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.deadline import Deadline
 from pointsman.defer.allocator import CascadeAllocator, Judge
 from pointsman.defer.answered import Answered, ask_everybody
-from pointsman.defer.make import PROMISES, Made, make_allocator
-from pointsman.defer.record import collect
+from pointsman.defer.make import PROMISES, AtPrice, Made, make_allocator
+from pointsman.defer.record import Record, collect
 from pointsman.defer.saved import load_allocator
 from pointsman.errors import (
     BackboneMismatchError,
@@ -152,6 +152,31 @@ def test_everybody_is_asked_once(tmp_path: Path) -> None:
     third = agents()
     collect(third, QUESTIONS, changed, path, lambda *_: None)
     assert third[0].asked == QUESTIONS[:1]
+    # Another model under the same name is another agent.
+    for known_by, asked in ((["a", ""], N), (["a", ""], 0), (["b", ""], N)):
+        fourth = agents()
+        collect(fourth, QUESTIONS, CONTEXTS, path, lambda *_: None, known_by=known_by)
+        assert (len(fourth[0].asked), len(fourth[1].asked)) == (asked, 0)
+
+
+def test_what_a_price_gave_against_the_best_single_agent() -> None:
+    """By hand, at price 0.2: the first is right on 2 of 4 and takes nothing, the second on 3 and takes 1,
+    0.5 against 0.55. Right on all with the second asked twice is 1 - 0.2 / 2 = 0.9, which is 0.35 more.
+    """
+    right = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+    texts = [["a", "b"]] * 4
+    record = Record(texts, [[None] * 2] * 4, [[Cost()] * 2] * 4, (0, 0))
+    known = Answered(
+        ("one", "other"), ["?"] * 4, [[]] * 4, [""] * 4, record, right, np.array([0, 0, 1, 1])
+    )
+    asked = np.array([[True, False], [True, False], [True, True], [True, True]])
+    found = AtPrice.of(0.2, known, np.arange(4), np.ones(4), asked, np.array([0.0, 1.0]))
+    assert (found.right, found.cost, found.asked) == (1.0, 0.5, (1.0, 0.5))
+    assert found.gain.mean == pytest.approx(0.9 - 0.55)
+    # In the first cluster 1 against 0.3, in the other 0.8 against 0.8.
+    assert found.gain.low == pytest.approx(0.0)
+    assert found.gain.high == pytest.approx(0.7)
+    assert found.gain.clusters == 2
 
 
 def test_what_came_of_it(made: tuple[Made, Path]) -> None:
@@ -169,10 +194,18 @@ def test_what_came_of_it(made: tuple[Made, Path]) -> None:
         assert (five.error, ten.error, twenty.error) == PROMISES
         assert five.answered <= ten.answered <= twenty.answered
         assert twenty.least is not None
+        assert each.gain.low <= each.gain.mean <= each.gain.high
+        assert each.gain.low > -0.1
     assert found.at[0].promises[1].answered > 0.8
     card = (place / "allocator" / "README.md").read_text("utf-8")
     assert "| at most wrong | 5 % | 10 % | 20 % |" in card
-    for part in ("# allocator: an allocator", "small, large", "    me", "| price 0.1 |"):
+    for part in (
+        "# allocator: an allocator",
+        "small, large",
+        "    me",
+        "| price 0.1 |",
+        "| worth more than the best one alone |",
+    ):
         assert part in card
 
 

@@ -164,6 +164,7 @@ def allocator(
                 _sources(examples),
                 path,
                 show,
+                workspace.agents_known_by,
             )
             units = [0.0, *workspace.agent_prices]
             files, words = ", ".join(file.name for file in data), command_words(context.obj or ())
@@ -200,7 +201,9 @@ def allocator(
     for each in made.at:
         asked = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, each.asked, strict=True))
         output.show(
-            f"price {each.price:g}: right on {each.right:.1%} at cost {each.cost:.3f}; asked: {asked}"
+            f"price {each.price:g}: right on {each.right:.1%} at cost {each.cost:.3f}, worth "
+            f"{each.gain.mean:+.1%} [{each.gain.low:.1%}, {each.gain.high:.1%}] against the best one "
+            f"alone; asked: {asked}"
         )
     for agent, count in zip(names, made.failures, strict=True):
         if count:

@@ -98,17 +98,29 @@ def _begun(name: str, what: str, training: Mapping[str, Any]) -> list[str]:
 def _worth(agents: Sequence[str], numbers: Mapping[str, Any]) -> list[str]:
     """Each agent alone, and what came of each price."""
     lines = [
-        f"| | right, % | cost | {' | '.join(f'{agent} asked, %' for agent in agents)} |",
-        f"|---|--:|--:|{'--:|' * len(agents)}",
+        "| | right, % | cost | worth more than the best one alone | "
+        f"{' | '.join(f'{agent} asked, %' for agent in agents)} |",
+        f"|---|--:|--:|--:|{'--:|' * len(agents)}",
     ]
     for agent in agents:
         dashes = " | ".join("" for _ in agents)
-        lines.append(f"| {agent} alone | {100 * numbers['right'][agent]:.1f} | | {dashes} |")
+        lines.append(f"| {agent} alone | {100 * numbers['right'][agent]:.1f} | | | {dashes} |")
     for each in numbers["at"]:
         asked = " | ".join(f"{100 * share:.0f}" for share in each["asked"])
         right, cost = 100 * each["right"], each["cost"]
-        lines.append(f"| price {each['price']:g} | {right:.1f} | {cost:.3f} | {asked} |")
-    return lines
+        gain = _gain(each["gain"])
+        lines.append(f"| price {each['price']:g} | {right:.1f} | {cost:.3f} | {gain} | {asked} |")
+    return [
+        *lines,
+        "",
+        "Worth: percent right less price times cost; in brackets 95 % intervals, whole passages or articles "
+        "drawn anew. The best one alone is taken from these very questions.",
+    ]
+
+
+def _gain(gain: Mapping[str, Any]) -> str:
+    mean, low, high = (100 * gain[name] for name in ("mean", "low", "high"))
+    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _ended(numbers: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from pointsman.defer.cascade import Cascade, stations
 from pointsman.defer.cost import to_dearest
 from pointsman.defer.record import Show
 from pointsman.defer.saved import check_allocator_replaceable, save_allocator
+from pointsman.evaluate.significance import Interval, bootstrap_interval
 from pointsman.types import FloatArray
 
 PRICES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -45,14 +46,42 @@ class Promise:
 @dataclass(frozen=True, slots=True)
 class AtPrice:
     """What came of a price: the share of right answers, what all that were asked took, the dearest agent 1,
-    and the shares of the questions that each was `asked`.
+    and the shares of the questions that each was `asked`. `gain` is how much more that is worth, right
+    answers less price times cost, than the agent that alone is best on the very same questions.
     """
 
     price: float
     right: float
     cost: float
     asked: tuple[float, ...]
-    promises: tuple[Promise, ...]
+    gain: Interval
+    promises: tuple[Promise, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        price: float,
+        known: Answered,
+        rows: npt.NDArray[np.int64],
+        got: npt.NDArray[np.float64],
+        asked: npt.NDArray[np.bool_],
+        unit: npt.NDArray[np.float64],
+        promises: tuple[Promise, ...] = (),
+    ) -> AtPrice:
+        """Of the questions `rows` [n], where answers were right or not, `got` [n], and who was `asked`
+        [n, A], who takes `unit` [A].
+        """
+        cost = asked @ unit
+        alone = known.right[rows] - price * unit
+        gain = got - price * cost - alone[:, alone.mean(axis=0).argmax()]
+        return cls(
+            price,
+            float(got.mean()),
+            float(cost.mean()),
+            tuple(asked.mean(axis=0).tolist()),
+            bootstrap_interval(gain, known.clusters[rows].tolist()),
+            promises,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,11 +183,13 @@ def _crossed(
             chance[p, test] = found.chance
             asked[p, test] = found.seen
     return tuple(
-        AtPrice(
+        AtPrice.of(
             price,
-            float(got[p].mean()),
-            float((asked[p] @ unit).mean()),
-            tuple(asked[p].mean(axis=0).tolist()),
+            known,
+            np.arange(len(right)),
+            got[p],
+            asked[p],
+            unit,
             tuple(_promise(chance[p], got[p], error, clusters) for error in PROMISES),
         )
         for p, price in enumerate(PRICES)

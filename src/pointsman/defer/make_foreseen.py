@@ -230,11 +230,5 @@ def _at(
     pricing = Pricing.at(price, known.agents, units)
     choice = cheapest(foresight.costs(said, pricing, price))
     unit = to_dearest(units)
-    asked = np.eye(len(unit))[choice]
-    return AtPrice(
-        price,
-        float(known.right[test, choice].mean()),
-        float(unit[choice].mean()),
-        tuple(asked.mean(axis=0).tolist()),
-        (),
-    )
+    asked = np.eye(len(unit), dtype=bool)[choice]
+    return AtPrice.of(price, known, test, known.right[test, choice], asked, unit)

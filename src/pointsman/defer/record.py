@@ -67,10 +67,11 @@ def collect(
     path: Path,
     show: Show,
     deadline: Deadline | None = None,
+    known_by: Sequence[str] | None = None,
 ) -> Record:
     """Ask every agent every question, but for what the file at `path` holds already.
 
-    Each answer is kept there as soon as it is given; a failure is not, and is asked again next time. An
+    `known_by` says for each agent what its answers depend on, its name alone if left out. Each answer is kept there as soon as it is given; a failure is not, and is asked again next time. An
     agent answers many questions in one call, which one far away asks at once. Raises what agents raise,
     and ReadOnlyError where nothing can be kept.
     """
@@ -80,8 +81,10 @@ def collect(
     costs = [[Cost()] * len(agents) for _ in questions]
     failures = [0] * len(agents)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for j, agent in enumerate(agents):
-        keys = [_key(agent.name, *each) for each in zip(questions, contexts, strict=True)]
+    told = known_by or [""] * len(agents)
+    for j, (agent, more) in enumerate(zip(agents, told, strict=True)):
+        who = f"{agent.name} {more}" if more else agent.name
+        keys = [_key(who, *each) for each in zip(questions, contexts, strict=True)]
         open_ = [i for i, key in enumerate(keys) if key not in known]
         for start in range(0, len(open_), _TOGETHER):
             show(f"asking {agent.name}", start, len(open_))
