@@ -629,11 +629,43 @@ class Fixed:
         contexts: Sequence[Sequence[Passage]],
         price: float,
         seen: Sequence[Mapping[int, Answer]] | None = None,
+        deadline: Deadline | None = None,
     ) -> Allocation:
         self.prices.append(price)
         costs = np.tile(np.arange(1, 1 + len(self._agents), dtype=np.float32), (len(questions), 1))
         choice = self._choice if seen is None else [next(iter(each)) for each in seen]
         return Allocation(self._agents, np.asarray(choice, dtype=np.int64), costs)
+
+
+class Deciding(Fixed):
+    """Knows how likely the small one is wrong, takes two GFLOPs a time, and heeds the deadline."""
+
+    deadline: Deadline | None = None
+
+    def allocate(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        price: float,
+        seen: Sequence[Mapping[int, Answer]] | None = None,
+        deadline: Deadline | None = None,
+    ) -> Allocation:
+        self.deadline = deadline
+        found = super().allocate(questions, contexts, price, seen)
+        errors = np.tile(np.array([0.25, np.nan], dtype=np.float32), (len(questions), 1))
+        gflops = np.full(len(questions), 2.0, dtype=np.float32)
+        return replace(found, errors=errors, gflops=gflops)
+
+
+def test_the_trace_tells_expected_errors_and_what_deciding_took(
+    build: Callable[..., Pipeline],
+) -> None:
+    allocator, deadline = Deciding(["small", "large"], [0]), Deadline(60)
+    deferring = build(agents=[Recorder("small"), Recorder("large")], allocator=allocator)
+    step = deferring.ask(QUESTIONS[0], deadline=deadline).trace.steps[4]
+    assert step.note == "expected costs; expected errors: small 0.25"
+    assert step.cost.gflops == 4.0  # before anybody was asked, and after
+    assert allocator.deadline is deadline
 
 
 def test_each_agent_gets_its_own_questions(build: Callable[..., Pipeline]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -175,15 +176,16 @@ class Pipeline:
         found = self._found(questions, where, deadline, clock)
         routing, hits, graded = found.routing, found.hits, found.graded
         selected, contexts = found.selected, found.contexts
-        allocation = self._allocated(questions, contexts, None)
+        allocation = self._allocated(questions, contexts, None, deadline)
         clock.lap("allocating")
         # Where nothing is relevant there is nothing to answer from, whatever that would have cost.
         choice = [
             -1 if each.nothing_left else chosen
             for each, chosen in zip(graded, allocation.choice.tolist(), strict=True)
         ]
-        deferred = self._deferred(questions, contexts, choice, allocation, deadline)
+        deferred, seconds = self._deferred(questions, contexts, choice, allocation, deadline)
         clock.lap("reading")
+        deciding, reading = clock.seconds[4] + seconds, clock.seconds[5] - seconds
 
         traced = []
         for i, each in enumerate(deferred):
@@ -201,17 +203,8 @@ class Pipeline:
                 ),
                 graded[i].step(self.grader.grades, self.settings.min_relevance, clock.seconds[2]),
                 _select_step(graded[i].ids, selected[i], clock.seconds[3]),
-                Step(
-                    "defer",
-                    allocation.agents,
-                    tuple(float(cost) for cost in each.expected_cost),
-                    tuple(allocation.agents[j] for j in each.seen),
-                    clock.seconds[4],
-                    note="; ".join(("expected costs", *each.failures)),
-                ),
-                _read_step(
-                    answer, NOTHING_RELEVANT if graded[i].nothing_left else "", clock.seconds[5]
-                ),
+                each.step(allocation.agents, deciding),
+                _read_step(answer, NOTHING_RELEVANT if graded[i].nothing_left else "", reading),
             )
             traced.append(replace(answer, trace=Trace(steps)))
         return traced
@@ -274,13 +267,10 @@ class Pipeline:
         questions: Sequence[str],
         contexts: Sequence[Sequence[Passage]],
         seen: Sequence[Mapping[int, Answer]] | None,
+        deadline: Deadline | None,
     ) -> Allocation:
-        price = self.settings.price
-        # At first there is nothing to be seen, and an allocator that never looks need not know of it.
-        allocation = (
-            self.allocator.allocate(questions, contexts, price)
-            if seen is None
-            else self.allocator.allocate(questions, contexts, price, seen)
+        allocation = self.allocator.allocate(
+            questions, contexts, self.settings.price, seen, deadline
         )
         names = tuple(agent.name for agent in self.agents)
         if allocation.agents != names:
@@ -297,29 +287,34 @@ class Pipeline:
         first: Sequence[int],
         allocation: Allocation,
         deadline: Deadline | None,
-    ) -> list[_Deferred]:
-        """Ask whom the allocator says, show it what was said, and so on until it asks nobody new."""
-        choice, costs = list(first), list(allocation.expected_cost)
-        sure: list[FloatArray | None] = [None] * len(questions)
+    ) -> tuple[list[_Deferred], float]:
+        """Ask whom the allocator says, show it what was said, and so on until it asks nobody new.
+
+        Also the seconds a question that all these decisions took.
+        """
+        choice, seconds = list(first), 0.0
+        # Nothing was said yet of which it could be sure.
+        looks = [replace(_Look.of(allocation, i, 0.0), sure=None) for i in range(len(questions))]
         seen: list[dict[int, Answer]] = [{} for _ in questions]
         open_ = [i for i, chosen in enumerate(choice) if chosen >= 0]
         while open_:
             self._ask(questions, contexts, choice, open_, seen, deadline)
             if len(self.agents) == 1:
                 break
+            started = time.perf_counter()
             allocation = self._allocated(
                 [questions[i] for i in open_],
                 [contexts[i] for i in open_],
                 [seen[i] for i in open_],
+                deadline,
             )
+            seconds += (time.perf_counter() - started) / len(questions)
             for n, i in enumerate(open_):
                 choice[i] = int(allocation.choice[n])
-                costs[i] = allocation.expected_cost[n]
-                if allocation.confidence is not None:
-                    sure[i] = allocation.confidence[n]
+                looks[i] = _Look.of(allocation, n, looks[i].gflops)
             open_ = [i for i in open_ if choice[i] >= 0 and choice[i] not in seen[i]]
-        rows = zip(questions, choice, seen, costs, sure, strict=True)
-        return [_Deferred.of(*row, self.settings.min_confidence) for row in rows]
+        rows = zip(questions, choice, seen, looks, strict=True)
+        return [_Deferred.of(*row, self.settings.min_confidence) for row in rows], seconds
 
     def _ask(
         self,
@@ -353,6 +348,31 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """How the choice looked last to the allocator, agent by agent, and what all its decisions took."""
+
+    expected_cost: FloatArray
+    sure: FloatArray | None
+    errors: FloatArray | None
+    gflops: float
+
+    @classmethod
+    def of(cls, allocation: Allocation, i: int, before: float) -> _Look:
+        """Of one question, whose earlier decisions took `before`."""
+
+        def row(values: FloatArray | None) -> FloatArray | None:
+            return None if values is None else values[i]
+
+        took = 0.0 if allocation.gflops is None else float(allocation.gflops[i])
+        return cls(
+            allocation.expected_cost[i],
+            row(allocation.confidence),
+            row(allocation.errors),
+            before + took,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Deferred:
     """What came of asking: the answer, with all that was paid for it; what each agent asked said, in
     that order; and how the choice looked last.
@@ -360,7 +380,7 @@ class _Deferred:
 
     answer: Answer
     seen: Mapping[int, Answer]
-    expected_cost: FloatArray
+    look: _Look
 
     @classmethod
     def of(
@@ -368,22 +388,36 @@ class _Deferred:
         question: str,
         choice: int,
         seen: Mapping[int, Answer],
-        expected_cost: FloatArray,
-        sure: FloatArray | None,
+        look: _Look,
         least: float,
     ) -> _Deferred:
-        """`sure` [A] is what the allocator knows better of how likely answers are right; an answer that is
-        less likely than `least` by it is not given.
-        """
+        """An answer that the allocator, where it knows better, finds less likely than `least` is not given."""
         nothing = Answer(question=question, text="", confidence=0.0, abstained=True)
         answer = seen.get(choice, nothing)
-        if answer.text and sure is not None:
-            chance = float(sure[choice])
+        if answer.text and look.sure is not None:
+            chance = float(look.sure[choice])
             answer = replace(answer, confidence=chance)
             if chance < least:
                 answer = replace(nothing, confidence=chance, agent=answer.agent)
         spent = sum((each.cost for each in seen.values()), Cost())
-        return cls(replace(answer, cost=spent), seen, expected_cost)
+        return cls(replace(answer, cost=spent), seen, look)
+
+    def step(self, agents: Sequence[str], seconds: float) -> Step:
+        """Each agent's expected cost, who was asked, and how likely each is wrong, as far as that is known."""
+        notes = ["expected costs"]
+        if self.look.errors is not None:
+            known = zip(agents, self.look.errors.tolist(), strict=True)
+            wrong = [f"{agent} {error:.2f}" for agent, error in known if not math.isnan(error)]
+            notes += [f"expected errors: {', '.join(wrong)}"] if wrong else []
+        return Step(
+            "defer",
+            tuple(agents),
+            tuple(float(cost) for cost in self.look.expected_cost),
+            tuple(agents[j] for j in self.seen),
+            seconds,
+            Cost(gflops=self.look.gflops),
+            note="; ".join((*notes, *self.failures)),
+        )
 
     @property
     def failures(self) -> list[str]:

@@ -194,8 +194,9 @@ class Allocator(Protocol):
         contexts: Sequence[Sequence[Passage]],
         price: float,
         seen: Sequence[Mapping[int, Answer]] | None = None,
+        deadline: Deadline | None = None,
     ) -> Allocation:
         """Whom to ask, by number. `seen` holds what the agents asked so far said of each question, failures
-        too: an agent that is chosen again gives that answer, -1 gives none.
+        too: an agent that is chosen again gives that answer, -1 gives none. Raises DeadlineError.
         """
         ...

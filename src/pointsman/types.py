@@ -210,13 +210,26 @@ class Allocation:
     """Which agent each question goes to: index into `agents`, or -1 to abstain; expected costs [n, agents].
 
     `confidence` [n, agents] is how likely each answer that was seen is right, where the allocator knows
-    better than the agent that gave it.
+    better than the agent that gave it. `errors` [n, agents] is how likely each agent is wrong, as far as
+    the allocator knows that apart from costs, NaN where it does not. `gflops` [n] is what deciding took.
     """
 
     agents: tuple[str, ...]
     choice: npt.NDArray[np.int64]
     expected_cost: FloatArray
     confidence: FloatArray | None = None
+    errors: FloatArray | None = None
+    gflops: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """How likely a reader finds the answers that others gave: `log_p` [n, agents], and what it took to
+    read each question's passages, `gflops` [n].
+    """
+
+    log_p: FloatArray
+    gflops: FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pointsman.errors import (
 )
 from pointsman.protocols import Allocator
 from pointsman.trace import Cost
-from pointsman.types import Answer, Passage
+from pointsman.types import Answer, Judged, Passage
 from tiny import write_tiny
 
 N = 240
@@ -219,12 +219,13 @@ def test_a_reader_that_looks_is_asked_where_it_was_trained_with_one(
         questions: Sequence[str],
         contexts: Sequence[Sequence[Passage]],
         texts: Sequence[Sequence[str | None]],
-    ) -> np.ndarray:
+        deadline: Deadline | None = None,
+    ) -> Judged:
         looked.append(len(questions))
         rows = [
             [0.0 if not t else -0.1 if t.startswith("red") else -5.0 for t in row] for row in texts
         ]
-        return np.array(rows, dtype=np.float32)
+        return Judged(np.array(rows, dtype=np.float32), np.full(len(rows), 2.0, dtype=np.float32))
 
     made = make(backbone, tmp_path, agents(), judge=judge)
     assert sum(looked) == N
@@ -237,8 +238,17 @@ def test_a_reader_that_looks_is_asked_where_it_was_trained_with_one(
     seen = [{0: Answer(QUESTIONS[0], "red 0", 0.5)}, {0: Answer(QUESTIONS[1], "blue", 0.5)}]
     found = allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
     assert looked == [2]
+    # What looking took is told, and how likely each answer is wrong; of what was not said nothing is.
+    assert found.gflops is not None
+    assert found.errors is not None
+    assert found.confidence is not None
+    assert found.gflops.tolist() == [2.0, 2.0]
+    assert found.errors[:, 0] == pytest.approx(1 - found.confidence[:, 0])
+    assert np.isnan(found.errors[:, 1]).all()
     # The same again, and another agent that says the same, are not looked at again.
-    allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
+    again = allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
+    assert again.gflops is not None
+    assert again.gflops.tolist() == [0.0, 0.0]
     both = [{**seen[0], 1: Answer(QUESTIONS[0], "red 0", 0.5)}, seen[1]]
     allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, both)
     assert looked == [2]

@@ -128,6 +128,17 @@ def test_it_knows_by_reading_who_will_be_right(
     alone = allocator.allocate(QUESTIONS[3:4], CONTEXTS[3:4], 0.2)
     np.testing.assert_allclose(alone.expected_cost[0], found.expected_cost[3], atol=1e-4)
     assert allocator.allocate([], [], 0.2).choice.tolist() == []
+    # Each agent's error apart from its cost, and what reading took, which is paid once.
+    assert found.errors is not None
+    np.testing.assert_allclose(
+        found.expected_cost, found.errors + 0.2 * np.array(UNITS) / max(UNITS), atol=1e-5
+    )
+    assert alone.gflops is not None
+    assert alone.gflops.tolist() == [0.0]
+    new = load_foreseeing(folder, backbone, ["small", "large"], UNITS)
+    fresh = new.allocate([QUESTIONS[3]] * 2, [CONTEXTS[3]] * 2, 0.2)
+    assert fresh.gflops is not None
+    assert fresh.gflops[0] > 0
 
 
 def test_how_sure_an_answer_is_it_says_itself(
@@ -161,6 +172,7 @@ def test_the_papers_surrogate_at_its_price(
     allocator = load_foreseeing(tmp_path / "mine", backbone, ["small", "large"], UNITS)
     found = allocator.allocate(QUESTIONS[:80], CONTEXTS[:80], 0.2)
     assert np.mean((found.choice == 0) == np.array(EASY[:80])) > 0.9
+    assert found.errors is None  # it knows none
     with pytest.raises(ConfigError, match=r"trained for the price 0\.2 and no other, not for 0\.5"):
         allocator.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.5)
     # Its scores know what agents cost when it was trained, and no other costs.

@@ -165,3 +165,10 @@ def outputs(backbone: Backbone, part: Part, pairs: Sequence[Pair], reads: Reads)
             features = pair_features(states, mask, passage).cpu()
         found[batch] = (features @ part.weight.cpu().T + part.bias.cpu()).numpy()
     return found
+
+
+def reading_gflops(backbone: Backbone, pairs: Sequence[Pair], reads: Reads) -> list[float]:
+    """What it takes to read each pair, in GFLOPs."""
+    shape = backbone.shape.first(reads.layers)
+    windows = first_windows(backbone, pairs, reads.max_length, 0)
+    return [shape.forward_gflops(1, len(each)) for each in windows]

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.deadline import Deadline
 from pointsman.defer.before import Directions, vectors
 from pointsman.defer.candidates import said
 from pointsman.defer.cascade import Cascade, Planned
 from pointsman.defer.cost import to_dearest
+from pointsman.defer.remembered import Remembered
 from pointsman.errors import ConfigError
-from pointsman.types import Allocation, Answer, FloatArray, Passage
+from pointsman.types import Allocation, Answer, FloatArray, Judged, Passage
 
 # Questions whose answers were looked at; a server is asked about the same ones again and again.
 _REMEMBERED = 1_024
 
 Seen = Sequence[Mapping[int, Answer]]
-Judge = Callable[
-    [Sequence[str], Sequence[Sequence[Passage]], Sequence[Sequence[str | None]]], FloatArray
-]
-"""Questions, their passages, answers [n][A] -> how likely a reader finds each, log-probabilities [n, A]."""
+
+
+class Judge(Protocol):
+    """Says how likely a reader finds each of the answers `texts` [n][A], given the passages."""
+
+    def __call__(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        texts: Sequence[Sequence[str | None]],
+        deadline: Deadline | None = None,
+    ) -> Judged:
+        """Raises DeadlineError."""
+        ...
 
 
 def before(
     backbone: Backbone, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
 ) -> FloatArray:
     """What is known before anyone is asked [n, 3d], of each question and its first passage."""
-    return vectors(backbone, questions, [row[0].content if row else "" for row in contexts])
+    return vectors(backbone, questions, [_first(row) for row in contexts])
 
 
 def shown(passages: Sequence[Passage]) -> str:
@@ -72,6 +85,7 @@ class CascadeAllocator:
         self._judge = judge
         self._units = to_dearest(units)
         self._sizes = cascade.stations.sum(axis=1)
+        self._foreknown = Remembered[tuple[str, str]](_REMEMBERED)
         self._plans: dict[float, Planned] = {}
         self._liked: dict[tuple[str, ...], dict[str, float]] = {}
 
@@ -81,6 +95,7 @@ class CascadeAllocator:
         contexts: Sequence[Sequence[Passage]],
         price: float,
         seen: Seen | None = None,
+        deadline: Deadline | None = None,
     ) -> Allocation:
         """Whom to ask next, or whose answer to give, and how likely each answer seen is right."""
         count, agents = len(questions), len(self._agents)
@@ -94,16 +109,18 @@ class CascadeAllocator:
         if not count:
             return Allocation(self._agents, choice, worth, chances)
         sure = [[_sure(row.get(j)) for j in range(agents)] for row in answers]
-        looked = self._looked(questions, contexts, texts)
+        judged = self._judged(questions, contexts, texts, deadline)
+        looked, gflops = (None, None) if judged is None else (judged.log_p, judged.gflops)
         found = said(questions, [shown(row) for row in contexts], texts, sure, looked)
-        known = self._directions(before(self._backbone, questions, contexts))
+        known = self._known(questions, contexts)
         at = np.array([self._station(row) for row in asked])
         for k in np.unique(at):
             mine = np.flatnonzero(at == k)
             chances[mine], looks = planned.look(int(k), found.take(mine), known[mine])
             for i, row in zip(mine, looks, strict=True):
                 choice[i], worth[i] = self._next(int(k), asked[i], row, chances[i])
-        return Allocation(self._agents, choice, 1 - worth, chances)
+        errors = np.where(asked, 1 - chances, np.nan).astype(np.float32)
+        return Allocation(self._agents, choice, 1 - worth, chances, errors, gflops)
 
     def _planned(self, price: float) -> Planned:
         """The cascade at a price, kept: a server asks at the same one over and over."""
@@ -113,15 +130,21 @@ class CascadeAllocator:
             self._plans = {price: Planned(self._cascade, self._units, price, everyone)}
         return self._plans[price]
 
-    def _looked(
+    def _known(self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]) -> FloatArray:
+        """What is known before anyone is asked [n, f]."""
+        pairs = [(q, _first(row)) for q, row in zip(questions, contexts, strict=True)]
+        return self._foreknown(
+            pairs, lambda new: self._directions(vectors(self._backbone, *zip(*new, strict=True)))
+        )
+
+    def _judged(
         self,
         questions: Sequence[str],
         contexts: Sequence[Sequence[Passage]],
         texts: Sequence[Sequence[str | None]],
-    ) -> FloatArray | None:
-        """What the judge thinks of each answer [n, A], asked only where one is new: on its way a question
-        comes here once for every agent.
-        """
+        deadline: Deadline | None,
+    ) -> Judged | None:
+        """What the judge thinks of each answer, asked only where one is new, and what that took."""
         if self._judge is None:
             return None
         keys = [
@@ -135,20 +158,23 @@ class CascadeAllocator:
         ]
         if len(self._liked) > _REMEMBERED:
             self._liked = {key: self._liked.get(key, {}) for key in keys}
+        gflops = np.zeros(len(questions), dtype=np.float32)
         if new:
             rows = [texts[i] for i in new]
-            found = self._judge([questions[i] for i in new], [contexts[i] for i in new], rows)
-            for i, row, liked in zip(new, rows, found.tolist(), strict=True):
+            found = self._judge(
+                [questions[i] for i in new], [contexts[i] for i in new], rows, deadline
+            )
+            gflops[new] = found.gflops
+            for i, row, liked in zip(new, rows, found.log_p.tolist(), strict=True):
                 here = self._liked.setdefault(keys[i], {})
                 here.update({text: p for text, p in zip(row, liked, strict=True) if text})
         liked_by = [self._liked.get(key, {}) for key in keys]
-        return np.array(
-            [
-                [here[text] if text else 0.0 for text in row]
-                for here, row in zip(liked_by, texts, strict=True)
-            ],
-            dtype=np.float32,
-        ).reshape(len(questions), len(self._agents))
+        log_p = [
+            [here[text] if text else 0.0 for text in row]
+            for here, row in zip(liked_by, texts, strict=True)
+        ]
+        shape = len(questions), len(self._agents)
+        return Judged(np.array(log_p, dtype=np.float32).reshape(shape), gflops)
 
     def _station(self, asked: npt.NDArray[np.bool_]) -> int:
         """The smallest station that holds all that were asked: where a cascade on its way is going."""
@@ -172,6 +198,11 @@ class CascadeAllocator:
             return best, worth
         cheapest = np.where(missing, self._units, np.inf).argmin()
         return int(cheapest), worth
+
+
+def _first(passages: Sequence[Passage]) -> str:
+    """The text of the passage that counts before anyone is asked."""
+    return passages[0].content if passages else ""
 
 
 def _sure(answer: Answer | None) -> float | None:

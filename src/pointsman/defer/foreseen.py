@@ -19,9 +19,11 @@ from scipy.special import expit, softmax
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist
-from pointsman.defer.adapted import Part, Reads, outputs
+from pointsman.deadline import Deadline
+from pointsman.defer.adapted import Part, Reads, outputs, reading_gflops
 from pointsman.defer.allocator import check_agents, shown
 from pointsman.defer.cost import Floats, Pricing, cheapest
+from pointsman.defer.remembered import Remembered
 from pointsman.defer.saved import KIND, check_base
 from pointsman.errors import ConfigError, SpecialistError
 from pointsman.types import Allocation, Answer, Passage
@@ -57,14 +59,21 @@ class Foresight:
                 f"what is foreseen is one of {', '.join(get_args(Learned))}, not {self.learned!r}"
             )
 
+    def errors(self, outputs: npt.NDArray[np.floating]) -> Floats | None:
+        """How likely each agent is wrong [n, A]; a surrogate does not know."""
+        if self.learned == "surrogate":
+            return None
+        return np.asarray(1 - expit(self.scale * outputs + self.shift))
+
     def costs(self, outputs: npt.NDArray[np.floating], pricing: Pricing, price: float) -> Floats:
         """Expected costs [n, A] at a price; of a surrogate, which knows none, what is left of its shares.
 
         Raises ConfigError for a surrogate's at another price than its own, or with agents that take more
         or less of one another's cost than when it was trained.
         """
-        if self.learned == "errors":
-            return pricing.costs(1 - expit(self.scale * outputs + self.shift))
+        errors = self.errors(outputs)
+        if errors is not None:
+            return pricing.costs(errors)
         if price != self.at:
             raise ConfigError(
                 f"the allocator was trained for the price {self.at:g} and no other, not for {price:g}; "
@@ -104,7 +113,7 @@ class ForeseeingAllocator:
         self._foresight = foresight
         self._agents = tuple(agents)
         self._units = tuple(units)
-        self._known: dict[tuple[str, str], Floats] = {}
+        self._known = Remembered[tuple[str, str]](_REMEMBERED)
 
     def allocate(
         self,
@@ -112,29 +121,42 @@ class ForeseeingAllocator:
         contexts: Sequence[Sequence[Passage]],
         price: float,
         seen: Seen | None = None,
+        deadline: Deadline | None = None,
     ) -> Allocation:
         """Whom to ask; the next best where that one failed, and whoever answered gives its answer, as likely
         right as it says itself.
         """
         pricing = Pricing.at(price, self._agents, self._units)
-        costs = self._foresight.costs(self._outputs(questions, contexts), pricing, price)
+        outputs, gflops = self._read(questions, contexts)
+        costs = self._foresight.costs(outputs, pricing, price)
         choice = cheapest(costs) if len(costs) else np.zeros(0, dtype=np.int64)
         sure = np.zeros(costs.shape, dtype=np.float32)
+        foreseen = self._foresight.errors(outputs)
         for i, answers in enumerate(seen or ()):
             choice[i] = _next(costs[i], answers)
             for j, answer in answers.items():
                 sure[i, j] = answer.confidence
-        return Allocation(self._agents, choice, costs.astype(np.float32), sure)
+        errors = None if foreseen is None else foreseen.astype(np.float32)
+        return Allocation(
+            self._agents, choice, costs.astype(np.float32), sure, errors, gflops.astype(np.float32)
+        )
 
-    def _outputs(self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]) -> Floats:
-        """What is said of each question [n, A], read only where it is new."""
+    def _read(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+    ) -> tuple[Floats, Floats]:
+        """What is said of each question [n, A], and what reading took [n]: nothing where it was read before."""
         pairs = [(q, shown(row)) for q, row in zip(questions, contexts, strict=True)]
-        if len(self._known) > _REMEMBERED:
-            self._known = {}
-        new = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
-        found = outputs(self._backbone, self._foresight.part, new, self._foresight.reads)
-        self._known.update(zip(new, found.astype(np.float64), strict=True))
-        return np.array([self._known[pair] for pair in pairs]).reshape(-1, len(self._agents))
+        gflops = dict.fromkeys(pairs, 0.0)
+
+        def read(new: list[tuple[str, str]]) -> Floats:
+            reads = self._foresight.reads
+            gflops.update(zip(new, reading_gflops(self._backbone, new, reads), strict=True))
+            return outputs(self._backbone, self._foresight.part, new, reads).astype(np.float64)
+
+        if not pairs:
+            return np.zeros((0, len(self._agents))), np.zeros(0)
+        found = self._known(pairs, read)
+        return np.asarray(found, dtype=np.float64), np.array([gflops[pair] for pair in pairs])
 
 
 def _next(costs: Floats, answers: Mapping[int, Answer]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pointsman.deadline import Deadline
 from pointsman.defer.cost import Pricing, cheapest
 from pointsman.errors import ConfigError
 from pointsman.types import Allocation, Answer, Passage
@@ -44,17 +45,18 @@ class LookFirst:
         contexts: Sequence[Sequence[Passage]],
         price: float,
         seen: Seen | None = None,
+        deadline: Deadline | None = None,
     ) -> Allocation:
         """Whom to ask first, and after that whom to ask next; an agent that was asked gives its answer."""
         beta = Pricing.at(price, self._agents, self._units).beta
-        costs = np.tile(1 - self._right + beta, (len(questions), 1))
-        if seen is None:
-            choice = np.zeros(len(questions), dtype=np.int64)
-            return Allocation(self._agents, choice, costs.astype(np.float32))
-        for row, answers in zip(costs, seen, strict=True):
+        errors = np.tile(1 - self._right, (len(questions), 1))
+        costs = errors + beta
+        for i, answers in enumerate(seen or ()):
             for j, answer in answers.items():
                 # It is paid for already. Nothing that was said is as good as nobody asked.
-                row[j] = 1 - answer.confidence if answer.text else 1.0
+                errors[i, j] = costs[i, j] = 1 - answer.confidence if answer.text else 1.0
         # No answer is not better than one that may be right, but it costs no more either.
-        choice = cheapest(costs)
-        return Allocation(self._agents, choice, costs.astype(np.float32))
+        choice = np.zeros(len(questions), dtype=np.int64) if seen is None else cheapest(costs)
+        return Allocation(
+            self._agents, choice, costs.astype(np.float32), errors=errors.astype(np.float32)
+        )

@@ -120,7 +120,7 @@ def make_allocator(
         for start in range(0, len(questions), _LOOKED_AT):
             show("looking at the passages", start, len(questions))
             some = slice(start, start + _LOOKED_AT)
-            parts.append(judge(questions[some], contexts[some], record.texts[some]))
+            parts.append(judge(questions[some], contexts[some], record.texts[some]).log_p)
         looked = np.concatenate(parts)
     given = said(questions, known.texts, record.texts, record.sure, looked)
     show("encoding", 0, len(questions))

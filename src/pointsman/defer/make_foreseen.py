@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pointsman.backbone.encoder import Backbone
-from pointsman.backbone.pair_reading import first_windows
 from pointsman.backbone.specialist import Specialist, save_specialist
-from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs
+from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs, reading_gflops
 from pointsman.defer.answered import Answered
 from pointsman.defer.card import foreseeing_card
 from pointsman.defer.cost import Pricing, cheapest, to_dearest
@@ -99,8 +98,7 @@ def make_foreseeing(
     )
     right = tuple(known.right[test].mean(axis=0).tolist())
     made = Made(folder, len(pairs), right, at, known.record.failures)
-    windows = first_windows(fast, [pairs[i] for i in test], plan.reads.max_length, 0)
-    shape = fast.shape.first(plan.reads.layers)
+    took = reading_gflops(fast, [pairs[i] for i in test], plan.reads)
     numbers = {
         "right": dict(zip(known.agents, right, strict=True)),
         "failures": dict(zip(known.agents, made.failures, strict=True)),
@@ -108,7 +106,7 @@ def make_foreseeing(
         "weighed": len(held),
         "reported": len(test),
         "evidence": dict(zip(known.agents, sure, strict=True)),
-        "gflops": float(np.mean([shape.forward_gflops(1, len(each)) for each in windows])),
+        "gflops": float(np.mean(took)),
         "at": [asdict(each) for each in at],
     }
     settings = {

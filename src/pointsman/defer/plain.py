@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError
 from pointsman.types import Allocation, Answer, Passage
 
@@ -24,6 +25,7 @@ class FirstAgent:
         contexts: Sequence[Sequence[Passage]],
         price: float,
         seen: Sequence[Mapping[int, Answer]] | None = None,
+        deadline: Deadline | None = None,
     ) -> Allocation:
         """Agent 0 for every question, and the next one where it failed; nothing is known of their costs."""
         choice = np.zeros(len(questions), dtype=np.int64)

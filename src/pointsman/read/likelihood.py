@@ -68,8 +68,8 @@ class SpanLikelihood:
         for question, given, known in zip(questions, passages, answers, strict=True):
             pairs += [(question, passage.text) for passage in given]
             marked += [self._find(passage.text, known) for passage in given]
-        every, of_each = marked_odds(self.reader, pairs, [[mine] for mine in marked], deadline)
-        answer = np.array([mine[0] for mine in of_each])
+        odds = marked_odds(self.reader, pairs, [[mine] for mine in marked], deadline)
+        answer, every = np.array([mine[0] for mine in odds.of_each]), odds.every
         ends = np.cumsum([len(given) for given in passages]).tolist()
         return [
             Shares(answer[end - len(given) : end], every[end - len(given) : end])
@@ -77,20 +77,31 @@ class SpanLikelihood:
         ]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MarkedOdds:
+    """Of (question, text) pairs log Σ exp of the log-odds of all spans, `every` [pairs], and for each pair
+    `of_each` of those that each candidate marks [candidates]; -inf of none. Reading took `gflops` [pairs].
+    """
+
+    every: npt.NDArray[np.float64]
+    of_each: list[npt.NDArray[np.float64]]
+    gflops: npt.NDArray[np.float64]
+
+
 def marked_odds(
     reader: WindowReader,
     pairs: Sequence[tuple[str, str]],
     marked: Sequence[Sequence[Sequence[tuple[int, int]]]],
     deadline: Deadline | None = None,
-) -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.float64]]]:
-    """Of (question, text) pairs log Σ exp of the log-odds of all spans [pairs], and for each pair of those
-    that each candidate marks [candidates]; `marked` are their characters [start, end). -inf of none.
-    """
-    every = np.full(len(pairs), -np.inf)
+) -> MarkedOdds:
+    """Of (question, text) pairs; `marked` are the characters [start, end) of each candidate's spans."""
+    every, gflops = np.full(len(pairs), -np.inf), np.zeros(len(pairs))
     of_each = [np.full(len(mine), -np.inf) for mine in marked]
     for windows, odds in reader.span_odds(pairs, deadline):
         totals = torch.logsumexp(odds.double().flatten(1), dim=1).cpu().tolist()
+        cost = reader.shape.forward_gflops(1, odds.shape[1])
         for row, window in enumerate(windows):
+            gflops[window.pair] += cost
             every[window.pair] = np.logaddexp(every[window.pair], totals[row])
             found = of_each[window.pair]
             for number, places in enumerate(marked[window.pair]):
@@ -99,7 +110,7 @@ def marked_odds(
                     if last - first < odds.shape[2]:
                         here = float(odds[row, first, last - first])
                         found[number] = np.logaddexp(found[number], here)
-    return every, of_each
+    return MarkedOdds(every, of_each, gflops)
 
 
 def mentions(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:

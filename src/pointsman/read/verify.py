@@ -10,7 +10,7 @@ from pointsman.deadline import Deadline
 from pointsman.read.joined import Joined, find
 from pointsman.read.likelihood import Find, marked_odds, mentions
 from pointsman.read.reader import SpanReader, WindowReader
-from pointsman.types import FloatArray, Passage
+from pointsman.types import Judged, Passage
 
 LEAST = -12.0
 """The log-probability of an answer that stands nowhere in the passages, and the least of any other."""
@@ -23,7 +23,7 @@ def log_likelihoods(
     texts: Sequence[Sequence[str | None]],
     mentioned: Find = mentions,
     deadline: Deadline | None = None,
-) -> FloatArray:
+) -> Judged:
     """log p [n, A] of each of the answers `texts` [n][A] to a question, given its passages.
 
     The reader's probability of all spans together that read like the answer, by what is `mentioned` in a
@@ -43,16 +43,17 @@ def log_likelihoods(
         [mentioned(text, [answer]) for answer in said[q]]
         for q, (_, text) in zip(owner, pairs, strict=True)
     ]
-    every, of_each = marked_odds(reader, pairs, marked, deadline)
+    odds = marked_odds(reader, pairs, marked, deadline)
     each = [np.full(len(row), -np.inf) for row in said]
     total = np.zeros(len(said))  # log-odds of silence
-    for q, mine, all_spans in zip(owner, of_each, every, strict=True):
+    for q, mine, all_spans in zip(owner, odds.of_each, odds.every, strict=True):
         each[q], total[q] = np.logaddexp(each[q], mine), np.logaddexp(total[q], all_spans)
     found = np.zeros((len(said), agents), dtype=np.float32)
     for q, given_by in enumerate(texts):
         known = dict(zip(said[q], (each[q] - total[q]).clip(min=LEAST, max=0.0), strict=True))
         found[q] = [known[text] if text else 0.0 for text in given_by]
-    return found
+    took = np.bincount(owner, weights=odds.gflops, minlength=len(said)).astype(np.float32)
+    return Judged(found, took)
 
 
 def judge(
@@ -60,9 +61,10 @@ def judge(
     questions: Sequence[str],
     passages: Sequence[Sequence[Passage]],
     texts: Sequence[Sequence[str | None]],
-) -> FloatArray:
-    """The same as the reader reads: passage by passage, or joined."""
+    deadline: Deadline | None = None,
+) -> Judged:
+    """The same as the reader reads: passage by passage, or joined. Raises DeadlineError."""
     if not reader.settings.joined:
-        return log_likelihoods(reader, questions, passages, texts)
+        return log_likelihoods(reader, questions, passages, texts, mentions, deadline)
     joined = [[Passage("", Joined.of(given).text)] if given else [] for given in passages]
-    return log_likelihoods(reader, questions, joined, texts, find)
+    return log_likelihoods(reader, questions, joined, texts, find, deadline)

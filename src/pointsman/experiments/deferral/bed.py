@@ -143,9 +143,11 @@ def _ten_readers(
         show("looking at the passages", 0, len(questions))
         passages = [[Passage("", context)] for context in contexts]
         # Another reader, or another way of reading, says something else of the first questions.
-        probe = judge(questions[:_PROBED], passages[:_PROBED], answers[:_PROBED]).tolist()
+        probe = judge(questions[:_PROBED], passages[:_PROBED], answers[:_PROBED]).log_p.tolist()
         key = (probe, questions, contexts, answers)
-        looked = cache.get("deferral-looked", key, lambda: judge(questions, passages, answers))
+        looked = cache.get(
+            "deferral-looked", key, lambda: judge(questions, passages, answers).log_p
+        )
     return Bed(
         "ten readers, SQuAD" if judge is None else "ten readers, looked at",
         names,
