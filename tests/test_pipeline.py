@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -651,6 +652,7 @@ class Deciding(Fixed):
         deadline: Deadline | None = None,
     ) -> Allocation:
         self.deadline = deadline
+        time.sleep(0 if seen is None else 0.06)
         found = super().allocate(questions, contexts, price, seen)
         errors = np.tile(np.array([0.25, np.nan], dtype=np.float32), (len(questions), 1))
         gflops = np.full(len(questions), 2.0, dtype=np.float32)
@@ -662,7 +664,11 @@ def test_the_trace_tells_expected_errors_and_what_deciding_took(
 ) -> None:
     allocator, deadline = Deciding(["small", "large"], [0]), Deadline(60)
     deferring = build(agents=[Recorder("small"), Recorder("large")], allocator=allocator)
-    step = deferring.ask(QUESTIONS[0], deadline=deadline).trace.steps[4]
+    answer = deferring.ask(QUESTIONS[0], deadline=deadline)
+    step, reading = answer.trace.steps[4:6]
+    json.dumps(answer.trace.as_dict(), allow_nan=False)
+    # It thinks for a while after it was answered, and that is not reading.
+    assert step.seconds > 0.05 > reading.seconds >= 0
     assert step.note == "expected costs; expected errors: small 0.25"
     assert step.cost.gflops == 4.0  # before anybody was asked, and after
     assert allocator.deadline is deadline
@@ -878,6 +884,7 @@ def test_another_is_asked_where_that_is_worth_it(
     defer = answer.trace.steps[4]
     assert defer.choice == (("small", "large") if asked else ("small",))
     assert defer.scores[0] == pytest.approx(1 - confidence)
+    assert f"expected errors: small {1 - confidence:.2f}, large 0.20" in defer.note
 
 
 def test_what_an_agent_does_not_answer_another_does(build: Callable[..., Pipeline]) -> None:

@@ -422,14 +422,16 @@ class Workspace:
         return [own, *map(self._known_by, self.settings.agents)]
 
     def _known_by(self, given: AgentSettings) -> str:
-        from pointsman.backbone.weights import file_sha256
+        from pointsman.backbone.weights import file_sha256, weights_sha256
 
         if given.url:
-            return repr((given.url, given.model, given.max_tokens, given.extractive))
+            said = (given.url, given.model, given.max_tokens, given.extractive, given.right)
+            return repr(said)
         if given.answers:
-            return file_sha256(self.path / given.answers)
+            return f"{file_sha256(self.path / given.answers)} {given.right}"
         if given.reader.startswith(PRETRAINED):
-            return given.reader
+            folder = Path(given.reader.removeprefix(PRETRAINED))
+            return weights_sha256(folder) if folder.is_dir() else given.reader
         return self._reader_known_by(given.reader)
 
     def _reader_known_by(self, name: str) -> str:
@@ -438,7 +440,7 @@ class Workspace:
         from pointsman.backbone.weights import file_sha256
 
         described = self._specialist(name, DEFAULT_READER) / SPECIALIST_FILE
-        return f"{self.backbone.identity.sha256} {file_sha256(described)}"
+        return f"{self.backbone.identity.sha256} {self.settings.dtype} {file_sha256(described)}"
 
     @cached_property
     def allocator(self) -> Allocator:

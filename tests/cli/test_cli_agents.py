@@ -173,6 +173,11 @@ def test_another_model_of_the_same_name_is_another_agent(space: Path) -> None:
     settings.write_text(text.replace("model: m", "model: larger"))
     answers.write_text('{"Who?": "somebody"}', "utf-8")
     assert [a == b for a, b in zip(known_by(), before, strict=True)] == [True, False, False]
+    # How often it is right is kept as how sure it is of its answers.
+    settings.write_text(text.replace("right: 0.99", "right: 0.5"))
+    assert known_by()[1] not in {before[1], before[0]}
+    settings.write_text(f"{text.rstrip()}\n- {{name: own, reader: default}}\n")
+    assert known_by()[3] == before[0]
 
 
 def test_an_agent_is_one_thing(space: Path) -> None:

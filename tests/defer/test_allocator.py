@@ -21,6 +21,7 @@ from pointsman.defer.saved import load_allocator
 from pointsman.errors import (
     BackboneMismatchError,
     ConfigError,
+    DeadlineError,
     InputError,
     SpecialistError,
 )
@@ -242,7 +243,7 @@ def test_a_reader_that_looks_is_asked_where_it_was_trained_with_one(
     assert found.gflops is not None
     assert found.errors is not None
     assert found.confidence is not None
-    assert found.gflops.tolist() == [2.0, 2.0]
+    assert found.gflops.tolist() == [2.0, 2.0]  # the question was encoded before
     assert found.errors[:, 0] == pytest.approx(1 - found.confidence[:, 0])
     assert np.isnan(found.errors[:, 1]).all()
     # The same again, and another agent that says the same, are not looked at again.
@@ -266,7 +267,16 @@ def test_it_decides_by_what_was_said(made: tuple[Made, Path], backbone: Backbone
     )
     new = [f"what is {i}" for i in range(1_000, 1_020)]
     contexts = [[Passage("p", f"here comes red {i // 2} after blue")] for i in range(1_000, 1_020)]
+    gone = Deadline()
+    gone.cancel()
+    with pytest.raises(DeadlineError):
+        allocator.allocate(new, contexts, 0.3, deadline=gone)
     first = allocator.allocate(new, contexts, 0.3)
+    assert first.gflops is not None
+    assert (first.gflops > 0).all()
+    once_more = allocator.allocate(new, contexts, 0.3)
+    assert once_more.gflops is not None
+    assert not once_more.gflops.any()  # encoded once
     assert first.choice.tolist() == [0] * 20  # it costs nothing, and so is asked first
     seen = [
         {0: Answer(q, f"red {(1_000 + i) // 2}" if i % 2 else "blue", 0.5)}

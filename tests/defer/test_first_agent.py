@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pointsman.defer.look_first import LookFirst
 from pointsman.defer.plain import FirstAgent
 from pointsman.errors import ConfigError
 from pointsman.protocols import Allocator
@@ -19,6 +20,13 @@ def test_the_first_agent_answers_everything(n: int, price: float) -> None:
     assert allocation.choice.tolist() == [0] * n
     assert allocation.choice.dtype == np.int64
     assert allocation.expected_cost.shape == (n, 2)
+
+
+def test_how_likely_the_first_one_is_wrong_nobody_knows_before_it_answered() -> None:
+    allocation = LookFirst(["small", "large"], [0.0, 0.8], [0.0, 1.0]).allocate(["?"], [[]], 0.1)
+    assert allocation.choice.tolist() == [0]
+    assert allocation.errors is not None
+    np.testing.assert_allclose(allocation.errors, [[np.nan, 0.2]], atol=1e-6)
 
 
 def test_somebody_has_to_answer() -> None:

@@ -20,7 +20,7 @@ from pointsman.defer.foreseen import Foresight, load_foreseeing
 from pointsman.defer.make import PRICES, Made
 from pointsman.defer.make_foreseen import Plan, make_foreseeing
 from pointsman.defer.saved import check_allocator_replaceable
-from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
+from pointsman.errors import BackboneMismatchError, ConfigError, DeadlineError, SpecialistError
 from pointsman.protocols import Allocator
 from pointsman.trace import Cost
 from pointsman.training.loop import Plan as Training
@@ -138,7 +138,11 @@ def test_it_knows_by_reading_who_will_be_right(
     new = load_foreseeing(folder, backbone, ["small", "large"], UNITS)
     fresh = new.allocate([QUESTIONS[3]] * 2, [CONTEXTS[3]] * 2, 0.2)
     assert fresh.gflops is not None
-    assert fresh.gflops[0] > 0
+    assert fresh.gflops[0] > 0 == fresh.gflops[1]  # it is read once
+    gone = Deadline()
+    gone.cancel()
+    with pytest.raises(DeadlineError, match="reading who should answer"):
+        new.allocate(QUESTIONS[5:7], CONTEXTS[5:7], 0.2, deadline=gone)
 
 
 def test_how_sure_an_answer_is_it_says_itself(
@@ -150,6 +154,15 @@ def test_how_sure_an_answer_is_it_says_itself(
     found = allocator.allocate([QUESTIONS[0]], [CONTEXTS[0]], 0.2, seen=[{1: said}])
     assert found.confidence is not None
     assert found.confidence.tolist() == [[0.0, 0.25]]
+    # And so is how likely it is wrong; of the other that is foreseen as before.
+    before = allocator.allocate([QUESTIONS[0]], [CONTEXTS[0]], 0.2)
+    assert found.errors is not None
+    assert before.errors is not None
+    assert found.errors[0].tolist() == [before.errors[0, 0], 0.75]
+    down = Answer("?", "", 0.0, failure="down")
+    failed = allocator.allocate([QUESTIONS[0]], [CONTEXTS[0]], 0.2, seen=[{0: down}])
+    assert failed.errors is not None
+    assert failed.errors[0, 0] == 1.0
 
 
 def test_the_next_best_where_one_fails(backbone: Backbone, errors: tuple[Made, Path]) -> None:

@@ -19,10 +19,12 @@ from pointsman.backbone.lora import new_adapter
 from pointsman.data.arrays import ArrayCache
 from pointsman.data.multihop import MultihopQuestion, Paragraph, write_multihop
 from pointsman.data.squad import write_squad
+from pointsman.deadline import Deadline
 from pointsman.defer.adapted import Reads
 from pointsman.defer.candidates import said
 from pointsman.errors import InputError
 from pointsman.evaluate.significance import Interval
+from pointsman.experiments.deferral import specialists
 from pointsman.experiments.deferral.ablations import (
     MUDDLED,
     Reading,
@@ -62,9 +64,9 @@ from pointsman.experiments.deferral.troubles import distracted, misspelt, withou
 from pointsman.experiments.report import silent
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings
-from pointsman.read.task import Part
-from pointsman.training.loop import Plan
-from pointsman.types import Passage, ReadingExample
+from pointsman.read.task import Part, ReaderTask
+from pointsman.training.loop import Outcome, Plan, train
+from pointsman.types import Judged, Passage, ReadingExample
 from tiny import write_tiny
 
 ARTICLES, EACH = 15, 12
@@ -193,6 +195,39 @@ def test_readers_of_our_own(own: tuple[Specialists, Path], data: Path, backbone:
     again = trained(data, backbone, folder)
     np.testing.assert_array_equal(again.bed(again.record).em, record.em)
     assert kept == {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
+
+
+def test_who_is_taught_by_whom_and_how_fast(
+    data: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shallow reader by the whole one of its domain; it, and one of a new domain, at the higher rate."""
+    layers: list[int | None] = []
+    teachers: list[list[bytes]] = []
+    learned: list[bytes] = []
+    rates: list[float] = []
+
+    def spied(task: ReaderTask, plan: Plan, folder: Path, show: object) -> Outcome:
+        outcome = train(task, plan, folder)
+        layers.append(task._settings.layers)
+        teachers.append([weights(each) for each in task._teachers])
+        learned.append(weights(task.parts(outcome.parameters)))
+        rates.append(plan.learning_rate)
+        return outcome
+
+    def weights(part: Part) -> bytes:
+        return b"".join(each.numpy().tobytes() for each in part.head.tensors.values())
+
+    monkeypatch.setattr(specialists, "train", spied)
+    trained(data, backbone, tmp_path)
+    domains = [UNION, *DOMAINS]
+    # Whole ones first, each in two halves.
+    assert layers == [None] * 10 + [1] * 10
+    assert teachers[:10] == [[]] * 10
+    assert teachers[10:] == [[learned[2 * i + 1]] for i in range(5) for _ in range(2)]
+    assert (
+        rates
+        == [1e-3 if d == "policies" else 3e-4 for d in domains for _ in range(2)] + [1e-3] * 10
+    )
 
 
 def test_what_allocation_depends_on(
@@ -394,10 +429,11 @@ def test_what_a_look_is_worth(data: Path, backbone: Backbone, tmp_path: Path) ->
         questions: Sequence[str],
         passages: Sequence[Sequence[Passage]],
         texts: Sequence[Sequence[str | None]],
-    ) -> np.ndarray:
+        deadline: Deadline | None = None,
+    ) -> Judged:
         asked.append(len(questions))
         likes = [[-0.1 if (t or "").startswith("red") else -6.0 for t in row] for row in texts]
-        return np.array(likes, dtype=np.float32)
+        return Judged(np.array(likes, dtype=np.float32), np.zeros(len(likes), dtype=np.float32))
 
     bed = looked_at(data, backbone, ArrayCache(tmp_path), silent, judge)
     assert bed is not None

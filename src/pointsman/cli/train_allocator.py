@@ -180,7 +180,7 @@ def allocator(
                     show=show,
                 )
             else:
-                runs = path.with_name(f"{path.name}.runs")
+                runs = path.with_name(f"{path.name}.runs") / policy.value
                 with interruptible(runs):
                     made = make_foreseeing(
                         encoder_to_train(workspace.backbone_name, workspace.settings.device),

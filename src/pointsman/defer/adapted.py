@@ -22,6 +22,7 @@ from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.pair_features import feature_width, pair_features
 from pointsman.backbone.pair_reading import first_windows
 from pointsman.backbone.pairs import passage_mask
+from pointsman.deadline import Deadline
 from pointsman.defer.network import Floats
 from pointsman.training.adapter_task import AdapterTask
 from pointsman.training.batches import similar_batches
@@ -150,13 +151,24 @@ def learn(
     return task.part(train(task, plan, run, show).parameters)
 
 
-def outputs(backbone: Backbone, part: Part, pairs: Sequence[Pair], reads: Reads) -> Floats:
-    """What is said of each pair [n, k]; of a passage that is too long the beginning is read."""
+def outputs(
+    backbone: Backbone,
+    part: Part,
+    pairs: Sequence[Pair],
+    reads: Reads,
+    deadline: Deadline | None = None,
+) -> Floats:
+    """What is said of each pair [n, k]; of a passage that is too long the beginning is read.
+
+    Raises DeadlineError.
+    """
     windows = first_windows(backbone, pairs, reads.max_length, 0)
     found = np.zeros((len(pairs), len(part.bias)), dtype=np.float32)
     adapter = part.adapter.to(backbone.device, backbone.dtype)
     order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
     for start in range(0, len(order), _TOGETHER):
+        if deadline is not None:
+            deadline.check("reading who should answer")
         batch = order[start : start + _TOGETHER]
         some = [windows[i] for i in batch]
         with torch.inference_mode(), backbone.using(adapter):

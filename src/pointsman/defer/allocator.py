@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.deadline import Deadline
-from pointsman.defer.before import Directions, vectors
+from pointsman.defer.before import Directions, encoding_gflops, vectors
 from pointsman.defer.candidates import said
 from pointsman.defer.cascade import Cascade, Planned
 from pointsman.defer.cost import to_dearest
@@ -110,9 +110,11 @@ class CascadeAllocator:
             return Allocation(self._agents, choice, worth, chances)
         sure = [[_sure(row.get(j)) for j in range(agents)] for row in answers]
         judged = self._judged(questions, contexts, texts, deadline)
-        looked, gflops = (None, None) if judged is None else (judged.log_p, judged.gflops)
+        looked = None if judged is None else judged.log_p
         found = said(questions, [shown(row) for row in contexts], texts, sure, looked)
-        known = self._known(questions, contexts)
+        known, gflops = self._known(questions, contexts, deadline)
+        if judged is not None:
+            gflops += judged.gflops
         at = np.array([self._station(row) for row in asked])
         for k in np.unique(at):
             mine = np.flatnonzero(at == k)
@@ -124,18 +126,31 @@ class CascadeAllocator:
 
     def _planned(self, price: float) -> Planned:
         """The cascade at a price, kept: a server asks at the same one over and over."""
-        if price not in self._plans:
+        planned = self._plans.get(price)
+        if planned is None:
             everyone = np.ones(len(self._agents), dtype=bool)
+            planned = Planned(self._cascade, self._units, price, everyone)
             # One price at a time is what there is; somebody may try a thousand.
-            self._plans = {price: Planned(self._cascade, self._units, price, everyone)}
-        return self._plans[price]
+            self._plans = {price: planned}
+        return planned
 
-    def _known(self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]) -> FloatArray:
-        """What is known before anyone is asked [n, f]."""
+    def _known(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        deadline: Deadline | None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """What is known before anyone is asked [n, f], and what encoding took [n], once a question."""
         pairs = [(q, _first(row)) for q, row in zip(questions, contexts, strict=True)]
-        return self._foreknown(
-            pairs, lambda new: self._directions(vectors(self._backbone, *zip(*new, strict=True)))
-        )
+        gflops: dict[tuple[str, str], float] = {}
+
+        def encode(new: list[tuple[str, str]]) -> FloatArray:
+            asked, read = [q for q, _ in new], [text for _, text in new]
+            gflops.update(zip(new, encoding_gflops(self._backbone, asked, read), strict=True))
+            return self._directions(vectors(self._backbone, asked, read, deadline))
+
+        found = self._foreknown(pairs, encode)
+        return found, np.array([gflops.pop(pair, 0.0) for pair in pairs], dtype=np.float32)
 
     def _judged(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.deadline import Deadline
 from pointsman.types import FloatArray
 
 
@@ -32,11 +33,30 @@ class Directions:
         return np.asarray((vectors - self.mean) @ self.main, dtype=np.float32)
 
 
-def vectors(backbone: Backbone, questions: Sequence[str], contexts: Sequence[str]) -> FloatArray:
-    """Vectors [n, 3d] of each question, of its context, and of what they have in common."""
-    asked = backbone.encode(questions, prompt="query")
+def vectors(
+    backbone: Backbone,
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    deadline: Deadline | None = None,
+) -> FloatArray:
+    """Vectors [n, 3d] of each question, of its context, and of what they have in common.
+
+    Raises DeadlineError.
+    """
+    asked = backbone.encode(questions, prompt="query", deadline=deadline)
     distinct = list(dict.fromkeys(contexts))
     place = {text: i for i, text in enumerate(distinct)}
-    read = backbone.encode(distinct)[[place[text] for text in contexts]]
+    read = backbone.encode(distinct, deadline=deadline)[[place[text] for text in contexts]]
     together = asked * read * asked.shape[1] ** 0.5
     return np.concatenate([asked, read, together], axis=1).astype(np.float32)
+
+
+def encoding_gflops(
+    backbone: Backbone, questions: Sequence[str], contexts: Sequence[str]
+) -> list[float]:
+    """What it takes to encode each question and its context, in GFLOPs."""
+    both = zip(backbone.token_ids(questions, "query"), backbone.token_ids(contexts), strict=True)
+    return [
+        sum(backbone.shape.forward_gflops(1, len(each)) for each in (asked, read))
+        for asked, read in both
+    ]

@@ -127,36 +127,44 @@ class ForeseeingAllocator:
         right as it says itself.
         """
         pricing = Pricing.at(price, self._agents, self._units)
-        outputs, gflops = self._read(questions, contexts)
+        outputs, gflops = self._read(questions, contexts, deadline)
         costs = self._foresight.costs(outputs, pricing, price)
         choice = cheapest(costs) if len(costs) else np.zeros(0, dtype=np.int64)
         sure = np.zeros(costs.shape, dtype=np.float32)
         foreseen = self._foresight.errors(outputs)
+        errors = None if foreseen is None else foreseen.astype(np.float32)
         for i, answers in enumerate(seen or ()):
             choice[i] = _next(costs[i], answers)
             for j, answer in answers.items():
                 sure[i, j] = answer.confidence
-        errors = None if foreseen is None else foreseen.astype(np.float32)
+                if errors is not None:
+                    errors[i, j] = 1 - answer.confidence if answer.text else 1.0
         return Allocation(
             self._agents, choice, costs.astype(np.float32), sure, errors, gflops.astype(np.float32)
         )
 
     def _read(
-        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        deadline: Deadline | None,
     ) -> tuple[Floats, Floats]:
         """What is said of each question [n, A], and what reading took [n]: nothing where it was read before."""
         pairs = [(q, shown(row)) for q, row in zip(questions, contexts, strict=True)]
-        gflops = dict.fromkeys(pairs, 0.0)
+        gflops: dict[tuple[str, str], float] = {}
 
         def read(new: list[tuple[str, str]]) -> Floats:
             reads = self._foresight.reads
             gflops.update(zip(new, reading_gflops(self._backbone, new, reads), strict=True))
-            return outputs(self._backbone, self._foresight.part, new, reads).astype(np.float64)
+            said = outputs(self._backbone, self._foresight.part, new, reads, deadline)
+            return said.astype(np.float64)
 
         if not pairs:
             return np.zeros((0, len(self._agents))), np.zeros(0)
         found = self._known(pairs, read)
-        return np.asarray(found, dtype=np.float64), np.array([gflops[pair] for pair in pairs])
+        return np.asarray(found, dtype=np.float64), np.array(
+            [gflops.pop(pair, 0.0) for pair in pairs]
+        )
 
 
 def _next(costs: Floats, answers: Mapping[int, Answer]) -> int:

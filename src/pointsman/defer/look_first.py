@@ -51,6 +51,8 @@ class LookFirst:
         beta = Pricing.at(price, self._agents, self._units).beta
         errors = np.tile(1 - self._right, (len(questions), 1))
         costs = errors + beta
+        # How likely the first one is right it says itself.
+        errors[:, 0] = np.nan
         for i, answers in enumerate(seen or ()):
             for j, answer in answers.items():
                 # It is paid for already. Nothing that was said is as good as nobody asked.

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.data.files import made_directory
 from pointsman.deadline import Deadline
 from pointsman.errors import ReadOnlyError
 from pointsman.protocols import Agent
@@ -71,7 +72,7 @@ def collect(
 ) -> Record:
     """Ask every agent every question, but for what the file at `path` holds already.
 
-    `known_by` says for each agent what its answers depend on, its name alone if left out. Each answer is kept there as soon as it is given; a failure is not, and is asked again next time. An
+    `known_by` says for each agent what its answers depend on beside its name, if anything. Each answer is kept there as soon as it is given; a failure is not, and is asked again next time. An
     agent answers many questions in one call, which one far away asks at once. Raises what agents raise,
     and ReadOnlyError where nothing can be kept.
     """
@@ -80,10 +81,10 @@ def collect(
     sure: list[list[float | None]] = [[None] * len(agents) for _ in questions]
     costs = [[Cost()] * len(agents) for _ in questions]
     failures = [0] * len(agents)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made_directory(path.parent)
     told = known_by or [""] * len(agents)
     for j, (agent, more) in enumerate(zip(agents, told, strict=True)):
-        who = f"{agent.name} {more}" if more else agent.name
+        who = [agent.name, more] if more else [agent.name]
         keys = [_key(who, *each) for each in zip(questions, contexts, strict=True)]
         open_ = [i for i, key in enumerate(keys) if key not in known]
         for start in range(0, len(open_), _TOGETHER):
@@ -113,7 +114,7 @@ def collect(
 def _read(path: Path) -> dict[str, tuple[str | None, float | None, Cost]]:
     """What is kept; a last line that was cut off by an interruption is asked again.
 
-    Lines of earlier versions have no confidence; nobody is paid for their answers again.
+    Lines without a confidence count too: nobody is paid for the same answer again.
     """
     found: dict[str, tuple[str | None, float | None, Cost]] = {}
     if not path.is_file():
@@ -137,6 +138,6 @@ def _append(path: Path, lines: Sequence[object]) -> None:
         raise ReadOnlyError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _key(agent: str, question: str, passages: Sequence[Passage]) -> str:
-    told = [agent, question, *(passage.content for passage in passages)]
+def _key(who: Sequence[str], question: str, passages: Sequence[Passage]) -> str:
+    told = [*who, question, *(passage.content for passage in passages)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]

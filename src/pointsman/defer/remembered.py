@@ -1,4 +1,4 @@
-"""What was computed of questions, kept: on its way one comes to an allocator once for every agent asked."""
+"""Rows of numbers, kept: on its way a question comes to an allocator once for every agent that is asked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rows = npt.NDArray[np.floating[Any]]
 
 
 class Remembered(Generic[K]):
-    """A row of numbers for each key; all are forgotten when there are more than `most`."""
+    """A row of numbers for each key. Beyond `most` those that nobody asks about now are forgotten."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -22,9 +22,12 @@ class Remembered(Generic[K]):
 
     def __call__(self, keys: Sequence[K], compute: Callable[[list[K]], Rows]) -> Rows:
         """The rows of the keys [n, ...], computed together where they are new. There is at least one key."""
-        if len(self._rows) > self._most:
-            self._rows = {}
-        new = list(dict.fromkeys(key for key in keys if key not in self._rows))
+        known = self._rows
+        if len(known) > self._most:
+            known = {key: known[key] for key in keys if key in known}
+        new = list(dict.fromkeys(key for key in keys if key not in known))
         if new:
-            self._rows.update(zip(new, compute(new), strict=True))
-        return np.stack([self._rows[key] for key in keys])
+            known = known | dict(zip(new, compute(new), strict=True))
+        # Put there as a whole: another thread that asks meanwhile finds what it had found.
+        self._rows = known
+        return np.stack([known[key] for key in keys])

@@ -91,8 +91,7 @@ def load_allocator(
         )
     if version < FORMAT_VERSION:
         raise SpecialistError(
-            f"{folder}: format {version} knows less of answers than this Pointsman asks about; train it again "
-            "(what they answered is kept, and nobody is asked twice)"
+            f"{folder}: format {version} knows less of answers than this Pointsman asks about; train it again"
         )
     check_base(folder, base["sha256"], base["name"], backbone)
     if looks and judge is None:

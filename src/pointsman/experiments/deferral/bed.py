@@ -36,8 +36,9 @@ _PROBED = 8
 class Bed:
     """n questions, A agents from the cheapest on: whether each answer is right `em` [n, A], its `f1`
     [n, A], whether it begins and `ends` [n, A, 2] where a right one does, what each agent takes,
-    `units` [A], and what is known before anyone is asked, `features` [n, d]. `clusters` [n] are not resampled apart, and no fold [n] shares one with another. `sets` [n]
-    is the data set that each is from, `pairs` [n] are question and context.
+    `units` [A], and what is known before anyone is asked, `features` [n, d]. `clusters` [n] are not
+    resampled apart, and no fold [n] shares one with another. `sets` [n] is the data set that each is
+    from, `pairs` [n] are question and context.
     """
 
     name: str

@@ -1,0 +1,23 @@
+"""Rows that are kept: computed once, in the order asked for, and not lost while they are in use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pointsman.defer.remembered import Remembered
+
+
+def test_each_is_computed_once_and_those_in_use_stay() -> None:
+    asked: list[list[str]] = []
+
+    def lengths(new: list[str]) -> np.ndarray:
+        asked.append(new)
+        return np.array([[len(each)] for each in new], dtype=float)
+
+    remembered = Remembered[str](2)
+    assert remembered(["a", "bb", "a"], lengths).tolist() == [[1], [2], [1]]
+    assert remembered(["bb", "ccc"], lengths).tolist() == [[2], [3]]
+    # There are more than two by now: what is asked about again stays, the rest is forgotten.
+    assert remembered(["ccc"], lengths).tolist() == [[3]]
+    assert remembered(["ccc", "a"], lengths).tolist() == [[3], [1]]
+    assert asked == [["a", "bb"], ["ccc"], ["a"]]
