@@ -348,7 +348,7 @@ def test_what_it_cannot_be_used_for(
     )
     with pytest.raises(
         SpecialistError,
-        match="knows less of answers than this Pointsman asks about; train it again",
+        match="knows less of questions and answers than this Pointsman asks about; train it again",
     ):
         load_allocator(broken, backbone, ["small", "large"], UNITS)
 

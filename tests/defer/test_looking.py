@@ -315,6 +315,24 @@ def test_without_evidence_the_best_agent_answers_alone() -> None:
     assert asked.seen[:, 0].all()  # the cheapest of equally good ones
 
 
+def test_the_kind_of_a_question_says_whom_to_ask_first() -> None:
+    """Two agents that take the same, each good at one kind; how easy a question is says nothing of that."""
+    rng = np.random.default_rng(0)
+    n = 1_000
+    kind, hard = rng.integers(0, 2, n), rng.normal(size=n)
+    good = np.clip(np.where(kind[:, None] == np.arange(2), 0.85, 0.35) - 0.2 * hard[:, None], 0, 1)
+    right = (rng.random((n, 2)) < good).astype(float)
+    rows = [
+        [f"gold {i}" if r else f"tin {j}" for j, r in enumerate(row)] for i, row in enumerate(right)
+    ]
+    given = said(["?"] * n, [""] * n, rows)
+    before = np.stack([2.0 * kind - 1, hard], axis=1)
+    made = Cascade.learn(given, before, right, np.arange(n) % 3, stations([1.0, 1.0]))
+    asked = made.ask(given, before, np.ones(2), 0.5)
+    assert (asked.seen.sum(axis=1) == 1).mean() > 0.9
+    assert asked.seen[np.arange(n), kind].mean() > 0.95
+
+
 # --- evidence, promises -----------------------------------------------------------------------------
 
 

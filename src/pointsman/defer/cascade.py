@@ -25,6 +25,8 @@ _DOUBLED = 1.8
 _ALIKE = 1.1
 _EVIDENCE = 2.0  # standard errors
 _SHY = 0.03  # penalty of what foresees from hundreds of features
+_KIND = 3
+"""So many main directions of what is known before tell one kind of question from another."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +72,8 @@ def stations(units: Sequence[float]) -> Mask:
 class Cascade:
     """A verifier for every station, and the record of questions that none of them learned from.
 
-    `hopes` [n] is how easy each question looked before anyone was asked, `sure` [K, n, 5] what was known
-    at each station (`verifier.sureness`), `right` [n, K] whether the best answer there was right. A plan
+    `hints` [n, 1 + f] are how easy each question looked before anyone was asked, and of which kind it is;
+    `sure` [K, n, 5] what was known at each station (`verifier.sureness`), `right` [n, K] whether the best answer there was right. A plan
     for a price is made of them by backward induction, in milliseconds.
     """
 
@@ -80,21 +82,21 @@ class Cascade:
         stations: Mask,
         verifiers: Sequence[Verifier | None],
         easy: Logistic,
-        hopes: Floats,
+        hints: Floats,
         sure: Floats,
         right: Floats,
     ) -> None:
         self.stations = stations
         self.verifiers = verifiers
         self.easy = easy
-        self.hopes = hopes
+        self.hints = hints
         self.sure = sure
         self.right = right
         # Where one may go from each station [K, K], and the stations with those of more agents first.
         self._ways = np.asarray((stations[:, None, :] <= stations[None, :, :]).all(-1))
         np.fill_diagonal(self._ways, False)
         self._order = np.argsort(-stations.sum(axis=1), kind="stable").tolist()
-        self._curves = [_curve(hopes, each) for each in sure]
+        self._curves = [_curve(hints, each) for each in sure]
         self._solvers = [_solver(curve) for curve in self._curves]
 
     @classmethod
@@ -106,17 +108,17 @@ class Cascade:
         folds: npt.NDArray[np.int64],
         stations: Mask,
     ) -> Cascade:
-        """From what was said, what was known `before` [n, d], and whether it was `right` [n, A] in [0, 1].
+        """From what was said, what was known `before` [n, d], the main directions first, and whether it was `right` [n, A] in [0, 1].
 
         What a station is worth is learned from what verifiers say of questions that they did not learn
         from: `folds` [n] number their parts, which must not share a passage.
         """
         chances = np.zeros((len(stations), *right.shape), dtype=np.float32)
-        hope = np.zeros(len(said), dtype=np.float32)
+        hints = np.zeros((len(said), 1 + min(_KIND, before.shape[1])), dtype=np.float32)
         for fold in np.unique(folds):
             mine, there = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             others, part = said.take(there), said.take(mine)
-            hope[mine] = _hope(_easy(before[there], right[there]), before[mine])
+            hints[mine] = _hints(_easy(before[there], right[there]), before[mine])
             for k, asked in enumerate(stations):
                 if asked.any():
                     chances[k, mine] = Verifier.learn(others, right[there], asked)(part)
@@ -127,7 +129,7 @@ class Cascade:
             Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
         ]
         known = np.stack(right_at, 1).astype(np.float32)
-        return cls(stations, verifiers, _easy(before, right), hope, np.stack(sure), known)
+        return cls(stations, verifiers, _easy(before, right), hints, np.stack(sure), known)
 
     def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> list[Floats]:
         """For every station the weights [f, K] of what it is worth to go on to each other, or to stay.
@@ -238,8 +240,8 @@ class Planned:
         cascade = self._cascade
         verifier = cascade.verifiers[k]
         chances = np.zeros(said.given.shape, np.float32) if verifier is None else verifier(said)
-        hope = _hope(cascade.easy, before)
-        known = _curve(hope, sureness(said, cascade.stations[k], chances))
+        hints = _hints(cascade.easy, before)
+        known = _curve(hints, sureness(said, cascade.stations[k], chances))
         return chances, cascade.looks(k, known, self._weights[k], self._open)
 
 
@@ -248,20 +250,22 @@ def _easy(before: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> 
     return Logistic.learn(before, right.mean(axis=1, keepdims=True), _SHY)
 
 
-def _hope(easy: Logistic, before: npt.NDArray[np.floating]) -> Floats:
-    """Its log-odds [n]: how easy a question looks before anyone is asked."""
-    return log_odds(easy(before)[:, 0]).astype(np.float32)
+def _hints(easy: Logistic, before: npt.NDArray[np.floating]) -> Floats:
+    """Its log-odds, how easy a question looks before anyone is asked, and of which kind it is [n, 1 + f]."""
+    return np.concatenate([log_odds(easy(before)), before[:, :_KIND]], axis=1).astype(np.float32)
 
 
-def _curve(hope: Floats, numbers: Floats) -> Floats:
-    """One, the hope, the five numbers of `sureness`, and squares and products [n, 28]: a bent curve of a few.
+def _curve(hints: Floats, numbers: Floats) -> Floats:
+    """One, how easy it looks, the five numbers of `sureness`, their squares and products, and the kind
+    [n, 28 + f]: a bent curve of a few.
 
     More is not better: regressions on everything that is known took chance for promise.
     """
-    few = np.concatenate([hope[:, None], numbers], axis=1)
+    few = np.concatenate([hints[:, :1], numbers], axis=1)
     first, second = np.triu_indices(few.shape[1])
     products = few[:, first] * few[:, second]
-    return np.concatenate([np.ones((len(few), 1), np.float32), few, products], axis=1)
+    one = np.ones((len(few), 1), np.float32)
+    return np.concatenate([one, few, products, hints[:, 1:]], axis=1)
 
 
 def _solver(curve: Floats, ridge: float = 1.0) -> npt.NDArray[np.float64]:

@@ -24,7 +24,7 @@ from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
 KIND = "allocator"
 """What a specialist is called whose adapter decides before anybody is asked."""
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def save_allocator(
@@ -41,7 +41,7 @@ def save_allocator(
 
     tensors = {f"directions.{k}": getattr(directions, k) for k in ("mean", "main")}
     tensors |= {f"easy.{k}": getattr(cascade.easy, k) for k in _LOGISTIC}
-    tensors |= {k: getattr(cascade, k) for k in ("hopes", "sure", "right")}
+    tensors |= {k: getattr(cascade, k) for k in ("hints", "sure", "right")}
     for k, verifier in enumerate(cascade.verifiers):
         if verifier is not None:
             tensors |= {f"{k}.logit.{n}": getattr(verifier.logit, n) for n in _LOGIT}
@@ -91,7 +91,8 @@ def load_allocator(
         )
     if version < FORMAT_VERSION:
         raise SpecialistError(
-            f"{folder}: format {version} knows less of answers than this Pointsman asks about; train it again"
+            f"{folder}: format {version} knows less of questions and answers than this Pointsman asks about; "
+            "train it again"
         )
     check_base(folder, base["sha256"], base["name"], backbone)
     if looks and judge is None:
@@ -113,7 +114,7 @@ def load_allocator(
             for k, asked in enumerate(stations)
         ]
         easy = Logistic(*part("easy", _LOGISTIC))
-        cascade = Cascade(stations, verifiers, easy, found["hopes"], found["sure"], found["right"])
+        cascade = Cascade(stations, verifiers, easy, found["hints"], found["sure"], found["right"])
         directions = Directions(*part("directions", ("mean", "main")))
     except (KeyError, ValueError, IndexError) as error:
         raise SpecialistError(f"{folder / WEIGHTS}: corrupt ({error!r}); train it again") from error
