@@ -142,15 +142,13 @@ class CascadeAllocator:
     ) -> tuple[FloatArray, FloatArray]:
         """What is known before anyone is asked [n, f], and what encoding took [n], once a question."""
         pairs = [(q, _first(row)) for q, row in zip(questions, contexts, strict=True)]
-        gflops: dict[tuple[str, str], float] = {}
 
-        def encode(new: list[tuple[str, str]]) -> FloatArray:
+        def encode(new: list[tuple[str, str]]) -> tuple[FloatArray, list[float]]:
             asked, read = [q for q, _ in new], [text for _, text in new]
-            gflops.update(zip(new, encoding_gflops(self._backbone, asked, read), strict=True))
-            return self._directions(vectors(self._backbone, asked, read, deadline))
+            found = self._directions(vectors(self._backbone, asked, read, deadline))
+            return found, encoding_gflops(self._backbone, asked, read)
 
-        found = self._foreknown(pairs, encode)
-        return found, np.array([gflops.pop(pair, 0.0) for pair in pairs], dtype=np.float32)
+        return self._foreknown(pairs, encode)
 
     def _judged(
         self,

@@ -26,7 +26,7 @@ from pointsman.defer.cost import Floats, Pricing, cheapest
 from pointsman.defer.remembered import Remembered
 from pointsman.defer.saved import KIND, check_base
 from pointsman.errors import ConfigError, SpecialistError
-from pointsman.types import Allocation, Answer, Passage
+from pointsman.types import Allocation, Answer, FloatArray, Passage
 
 Learned = Literal["errors", "surrogate"]
 Seen = Sequence[Mapping[int, Answer]]
@@ -139,32 +139,26 @@ class ForeseeingAllocator:
                 sure[i, j] = answer.confidence
                 if errors is not None:
                     errors[i, j] = 1 - answer.confidence if answer.text else 1.0
-        return Allocation(
-            self._agents, choice, costs.astype(np.float32), sure, errors, gflops.astype(np.float32)
-        )
+        return Allocation(self._agents, choice, costs.astype(np.float32), sure, errors, gflops)
 
     def _read(
         self,
         questions: Sequence[str],
         contexts: Sequence[Sequence[Passage]],
         deadline: Deadline | None,
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Floats, FloatArray]:
         """What is said of each question [n, A], and what reading took [n]: nothing where it was read before."""
         pairs = [(q, shown(row)) for q, row in zip(questions, contexts, strict=True)]
-        gflops: dict[tuple[str, str], float] = {}
 
-        def read(new: list[tuple[str, str]]) -> Floats:
+        def read(new: list[tuple[str, str]]) -> tuple[Floats, list[float]]:
             reads = self._foresight.reads
-            gflops.update(zip(new, reading_gflops(self._backbone, new, reads), strict=True))
             said = outputs(self._backbone, self._foresight.part, new, reads, deadline)
-            return said.astype(np.float64)
+            return said.astype(np.float64), reading_gflops(self._backbone, new, reads)
 
         if not pairs:
-            return np.zeros((0, len(self._agents))), np.zeros(0)
-        found = self._known(pairs, read)
-        return np.asarray(found, dtype=np.float64), np.array(
-            [gflops.pop(pair, 0.0) for pair in pairs]
-        )
+            return np.zeros((0, len(self._agents))), np.zeros(0, dtype=np.float32)
+        found, gflops = self._known(pairs, read)
+        return np.asarray(found, dtype=np.float64), gflops
 
 
 def _next(costs: Floats, answers: Mapping[int, Answer]) -> int:

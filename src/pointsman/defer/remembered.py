@@ -20,14 +20,22 @@ class Remembered(Generic[K]):
         self._most = most
         self._rows: dict[K, Rows] = {}
 
-    def __call__(self, keys: Sequence[K], compute: Callable[[list[K]], Rows]) -> Rows:
-        """The rows of the keys [n, ...], computed together where they are new. There is at least one key."""
+    def __call__(
+        self, keys: Sequence[K], compute: Callable[[list[K]], tuple[Rows, Sequence[float]]]
+    ) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """The rows of the keys [n, ...], computed together where they are new, and what that took [n]: once
+        a key, nothing where its row was kept. There is at least one key.
+        """
         known = self._rows
         if len(known) > self._most:
             known = {key: known[key] for key in keys if key in known}
         new = list(dict.fromkeys(key for key in keys if key not in known))
+        took: dict[K, float] = {}
         if new:
-            known = known | dict(zip(new, compute(new), strict=True))
+            rows, each = compute(new)
+            known = known | dict(zip(new, rows, strict=True))
+            took = dict(zip(new, each, strict=True))
         # Put there as a whole: another thread that asks meanwhile finds what it had found.
         self._rows = known
-        return np.stack([known[key] for key in keys])
+        paid = np.array([took.pop(key, 0.0) for key in keys], dtype=np.float32)
+        return np.stack([known[key] for key in keys]), paid
