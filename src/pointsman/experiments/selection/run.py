@@ -142,7 +142,8 @@ def run(
             mode: with_relevance(asked, relevance(WAYS[mode], asked))
             for mode, asked in searched.items()
         }
-        tables += Studies(single, graded_searches).all()
+        # Of the last seed: with outcomes of earlier ones at hand, the one that is trained here anyway.
+        tables += Studies(single, graded_searches, seeds - 1).all()
         if experts:
             reading = reader_of(fast, reader, plans.together.reader)
             tables.append(routed_table(data, fast, reading, experts, show))
