@@ -52,8 +52,10 @@ def ask_everybody(
     kept: Path,
     show: Show,
     known_by: Sequence[str] | None = None,
+    at_once: Sequence[int] | None = None,
 ) -> Answered:
-    """Ask every agent every question; what it says is kept in the file `kept`, as what it is `known_by`.
+    """Ask every agent every question; what it says is kept in the file `kept`; `known_by` and `at_once` are
+    as in `collect`.
 
     `sources` names what each question is about, an article or a paragraph. Raises InputError for one
     agent only, where nothing can be chosen, for fewer than a hundred questions and for too few sources;
@@ -72,7 +74,7 @@ def ask_everybody(
         raise InputError(
             f"these questions are about {count} passages; give questions about {LEAST_SOURCES} or more"
         )
-    record = collect(agents, questions, contexts, kept, show, known_by=known_by)
+    record = collect(agents, questions, contexts, kept, show, None, known_by, at_once)
     right = np.array(
         [
             [float(text is not None and exact_match(text, golden)) for text in row]
