@@ -62,22 +62,25 @@ def picce(scores: Tensor, costs: Tensor) -> Tensor:
 
 
 def margins(costs: Tensor, power: float = 1 / 3) -> Tensor:
-    """Margins ρ [A], mean 1: the rarer an agent is the best of a row, the wider its margin.
+    """Margins ρ [A], mean 1: the more there is to gain by an agent, the wider its margin.
 
-    Agents that are equally good share the row.
+    Its gain is Σ max c - c_j over the rows, its share in the loss, where classes have their counts. A bound
+    that falls with Σ_j gain_j / ρ_j² is least at ρ_j ∝ gain_j^{1/3}, if the margins' sum is given (after
+    arXiv 2502.10381, by the same authors). Continuous in the costs: nothing hangs on who is the best by
+    however little, so a tiny price changes little.
     """
-    best = (costs <= costs.min(-1, keepdim=True).values + 1e-9).double()
-    counts = (best / best.sum(-1, keepdim=True)).sum(0)
-    rho = (1 / (counts + 1)) ** power
+    gains = weights(costs, "shifted").double().sum(0)
+    rho = (gains + 1) ** power
     return (rho / rho.mean()).to(costs.dtype)
 
 
 def mild(scores: Tensor, costs: Tensor, rho: Tensor) -> Tensor:
     """Margin-based imbalanced learning to defer (after arXiv 2604.27723), with margins ρ [A].
 
-    Σ_j (max c - c_j) · log Σ_k exp((r_k - r_j) / ρ_j): cost-sensitive, with an agent's own margin. Its
-    authors' exact losses were not at hand; this follows their abstract and their earlier
-    class-dependent margins.
+    Σ_j (max c - c_j) · log Σ_k exp((r_k - r_j) / ρ_j): cost-sensitive, with an agent's own margin. A narrow
+    one makes steep what is lost where its agent is not chosen, and so keeps agents that are seldom worth
+    it from being drowned; Bayes-consistent only where all margins are alike. Its authors' exact losses
+    were not at hand; this follows their abstract and their earlier margins of classes.
     """
     against = (scores.unsqueeze(-2) - scores.unsqueeze(-1)) / rho.unsqueeze(-1)
     return (weights(costs, "shifted") * against.logsumexp(-1)).sum(-1).mean()
