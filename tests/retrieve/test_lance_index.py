@@ -114,6 +114,17 @@ def test_all_vectors_come_by_id_with_the_version_they_are_of(
     assert len(fewer) == 4
 
 
+def test_vectors_of_some_ids_come_by_id_and_of_those_that_are_there_alone(
+    index: LanceIndex, unit: Unit, numbered: Numbered
+) -> None:
+    passages, vectors = numbered(5), unit(5, seed=1)
+    index.add(passages, vectors)
+    found = index.of_ids([passages[3].id, "nobody", passages[1].id, passages[3].id])
+    assert set(found) == {passages[1].id, passages[3].id}
+    assert found[passages[3].id] == pytest.approx(vectors[3], abs=1e-6)
+    assert index.of_ids([]) == {}
+
+
 def test_equal_scores_come_by_id(index: LanceIndex, unit: Unit) -> None:
     names = [f"{i:03d}" for i in range(150)]
     shuffled = np.random.default_rng(0).permutation(names).tolist()

@@ -219,6 +219,15 @@ class LanceIndex:
             snapshot = self._vectors(table)
             return snapshot.version, snapshot.vectors
 
+    def of_ids(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """The vectors [d] of those passages that are there, by id."""
+        wanted = [scrub(id_) for id_ in ids]
+        with self._reading("reading") as table:
+            snapshot = self._vectors(table)
+            rows = pc.index_in(pa.array(wanted, pa.string()), value_set=snapshot.ids).to_pylist()
+            found = zip(wanted, rows, strict=True)
+            return {id_: snapshot.vectors[row] for id_, row in found if row is not None}
+
     def fingerprints(self, ids: Sequence[str]) -> dict[str, str]:
         """`rows.fingerprint` of the passages that are there, by id."""
         wanted = filters.one_of("id", (scrub(id_) for id_ in ids))
