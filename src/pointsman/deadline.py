@@ -24,6 +24,11 @@ class Deadline:
         """Make the next check raise, from whichever thread."""
         self._cancelled.set()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the call was called off, in time or not."""
+        return self._cancelled.is_set()
+
     def remaining(self) -> float | None:
         """Seconds left (never below 0), or None without a limit."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())

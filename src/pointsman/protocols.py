@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from pointsman.deadline import Deadline
 from pointsman.trace import Cost
 from pointsman.types import (
@@ -195,8 +198,11 @@ class Allocator(Protocol):
         price: float,
         seen: Sequence[Mapping[int, Answer]] | None = None,
         deadline: Deadline | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> Allocation:
         """Whom to ask, by number. `seen` holds what the agents asked so far said of each question, failures
-        too: an agent that is chosen again gives that answer, -1 gives none. Raises DeadlineError.
+        too: an agent that is chosen again gives that answer, -1 gives none. `allowed` [n, agents] is who may
+        be asked from now on, by default everyone; where that is nobody, an answer that was seen is chosen.
+        Raises DeadlineError.
         """
         ...

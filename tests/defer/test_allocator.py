@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import read_safetensors
 from pointsman.deadline import Deadline
 from pointsman.defer.allocator import CascadeAllocator, Judge
 from pointsman.defer.answered import Answered, ask_everybody
 from pointsman.defer.make import PROMISES, AtPrice, Made, make_allocator
 from pointsman.defer.record import Record, collect
-from pointsman.defer.saved import load_allocator
+from pointsman.defer.saved import DESCRIPTION, WEIGHTS, load_allocator
 from pointsman.errors import (
     BackboneMismatchError,
     ConfigError,
@@ -27,7 +30,7 @@ from pointsman.errors import (
 )
 from pointsman.protocols import Allocator
 from pointsman.trace import Cost
-from pointsman.types import Answer, Judged, Passage
+from pointsman.types import Answer, FloatArray, Judged, Passage
 from tiny import write_tiny
 
 N = 240
@@ -239,13 +242,13 @@ def test_a_reader_that_looks_is_asked_where_it_was_trained_with_one(
     seen = [{0: Answer(QUESTIONS[0], "red 0", 0.5)}, {0: Answer(QUESTIONS[1], "blue", 0.5)}]
     found = allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
     assert looked == [2]
-    # What looking took is told, and how likely each answer is wrong; of what was not said nothing is.
+    # What looking took is told, and how likely each answer is wrong; of what was not said, what is foreseen.
     assert found.gflops is not None
     assert found.errors is not None
     assert found.confidence is not None
     assert found.gflops.tolist() == [2.0, 2.0]  # the question was encoded before
     assert found.errors[:, 0] == pytest.approx(1 - found.confidence[:, 0])
-    assert np.isnan(found.errors[:, 1]).all()
+    assert found.errors[:, 1] == pytest.approx(1 - made.right[1], abs=0.15)
     # The same again, and another agent that says the same, are not looked at again.
     again = allocator.allocate(QUESTIONS[:2], CONTEXTS[:2], 0.05, seen)
     assert again.gflops is not None
@@ -302,10 +305,120 @@ def test_it_decides_by_what_was_said(made: tuple[Made, Path], backbone: Backbone
 def test_one_that_failed_is_not_asked_again(made: tuple[Made, Path], backbone: Backbone) -> None:
     allocator = load_allocator(made[1] / "allocator", backbone, ["small", "large"], UNITS)
     failed = Answer("what is 7", "", 0.0, failure="down")
-    seen = [{0: failed, 1: failed}]
-    found = allocator.allocate(["what is 7"], [CONTEXTS[7]], 0.1, seen)
-    assert found.choice[0] in {0, 1}
-    assert not found.confidence.any()  # type: ignore[union-attr]
+    bad = Answer("what is 7", "blue", 0.5)
+    for seen, choice in (
+        ({}, 0),
+        ({0: failed}, 1),
+        ({0: failed, 1: failed}, 1),  # why the last one failed
+        ({1: failed, 0: failed}, 0),
+        ({0: bad}, 1),
+        ({0: bad, 1: failed}, 0),  # better than none
+    ):
+        found = allocator.allocate(["what is 7"], [CONTEXTS[7]], 0.1, [seen])
+        assert found.choice.tolist() == [choice], seen
+        assert found.errors is not None
+        assert all(found.errors[0, j] == 1 for j, answer in seen.items() if answer.failure)
+
+
+def test_where_nothing_shows_whom_to_ask_the_next_best_answers_for_one_that_failed(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    """All say the same, right on seven of ten: the cheapest answers alone. It fails, and the others are there."""
+    alike = [Guessing("small", 1.0), Guessing("large", 1.0, usd=0.01)]
+    wrong = set(random.Random(0).sample(range(N), 72))
+    gold = [["green"] if i in wrong else answers for i, answers in enumerate(GOLD)]
+    made = make(backbone, tmp_path, alike, answers=gold)
+    assert made.right == (0.7, 0.7)
+    allocator = load_allocator(tmp_path / "allocator", backbone, ["small", "large"], UNITS)
+    asked = [f"what is {i}" for i in range(50)], CONTEXTS[:50]
+    failed, silent = Answer("?", "", 0.0, failure="down"), Answer("?", "", 0.0, abstained=True)
+    said = Answer("?", "red 0", 0.5)
+    assert allocator.allocate(*asked, 0.2).choice.tolist() == [0] * 50
+    assert allocator.allocate(*asked, 0.2, [{0: said}] * 50).choice.tolist() == [0] * 50
+    assert allocator.allocate(*asked, 0.2, [{0: failed}] * 50).choice.tolist() == [1] * 50
+    # One that has no answer replied: others are asked where they are worth their price, and heard.
+    rate = made.right[1]
+    assert allocator.allocate(*asked, 0.05, [{0: silent}] * 50).choice.tolist() == [1] * 50
+    assert allocator.allocate(*asked, 1.0, [{0: silent}] * 50).choice.tolist() == [0] * 50
+    heard = allocator.allocate(*asked, 0.05, [{0: silent, 1: said}] * 50)
+    assert heard.choice.tolist() == [1] * 50
+    # Expected costs are those of asking, though no way leads to the dear one.
+    first = allocator.allocate(*asked, 0.2)
+    assert first.errors is not None
+    assert first.errors.mean(axis=0) == pytest.approx([1 - rate, 1 - rate], abs=0.1)
+    assert first.expected_cost.mean(axis=0) == pytest.approx([1 - rate, 1.2 - rate], abs=0.1)
+
+
+def test_nobody_is_asked_who_failed_or_may_not_be(backbone: Backbone, tmp_path: Path) -> None:
+    """Of five, whose stations are few: what each did in all ways, and whoever may still be asked."""
+    names = ["a", "b", "c", "d", "e"]
+    five = [Guessing(name, 0.5 + 0.08 * j) for j, name in enumerate(names)]
+    units = [0.1, 0.2, 0.3, 0.5, 1.0]
+    make_allocator(
+        backbone,
+        answered(tmp_path, five),
+        units,
+        tmp_path / "allocator",
+        data="a.json",
+        command="me",
+        show=lambda *_: None,
+    )
+    allocator = load_allocator(tmp_path / "allocator", backbone, names, units)
+    failed, said = Answer("?", "", 0.0, failure="down"), Answer("?", "red 3", 0.5)
+    fates = list(product((None, failed, said), repeat=5))
+    seen = [{j: fate for j, fate in enumerate(row) if fate is not None} for row in fates]
+    n = len(seen)
+    for free in (
+        [True] * 5,
+        [False] * 5,
+        [True, True, False, False, True],
+        [False] * 3 + [True] * 2,
+    ):
+        may = np.tile(np.array(free), (n, 1))
+        found = allocator.allocate(["what is 7"] * n, [CONTEXTS[7]] * n, 0.02, seen, allowed=may)
+        for chosen, row in zip(found.choice.tolist(), seen, strict=True):
+            left = [j for j in range(5) if free[j] and j not in row]
+            heard = [j for j, answer in row.items() if answer.text]
+            if heard:
+                assert chosen in heard + left
+            elif left:
+                assert chosen in left
+            else:
+                assert chosen == (max(row) if row else -1)
+        assert np.isfinite(found.expected_cost).all()
+    # What was decided of one question does not depend on the others.
+    alone = allocator.allocate(["what is 7"], [CONTEXTS[7]], 0.02, seen[40:41])
+    together = allocator.allocate(["what is 7"] * n, [CONTEXTS[7]] * n, 0.02, seen)
+    assert alone.choice[0] == together.choice[40]
+
+
+def test_what_an_index_holds_of_a_passage_is_not_encoded_again(
+    made: tuple[Made, Path], backbone: Backbone
+) -> None:
+    folder, agents = made[1] / "allocator", ["small", "large"]
+    asked: list[str] = []
+    texts = {row[0].id: row[0].content for row in CONTEXTS[:5]}
+
+    def stored(ids: Sequence[str]) -> dict[str, FloatArray]:
+        asked.extend(ids)
+        held = [id_ for id_ in ids if id_ != CONTEXTS[4][0].id]
+        vectors = backbone.encode([texts[id_] for id_ in held])
+        return dict(zip(held, vectors, strict=True))
+
+    plain = load_allocator(folder, backbone, agents, UNITS)
+    quick = load_allocator(folder, backbone, agents, UNITS, stored=stored)
+    one, other = (
+        each.allocate(QUESTIONS[:5], CONTEXTS[:5], 0.2, [{} for _ in range(5)])
+        for each in (plain, quick)
+    )
+    np.testing.assert_allclose(one.expected_cost, other.expected_cost, atol=1e-5)
+    np.testing.assert_array_equal(one.choice, other.choice)
+    assert asked == list(texts)
+    assert one.gflops is not None
+    assert other.gflops is not None
+    assert (other.gflops[:4] < one.gflops[:4]).all()
+    assert (other.gflops > 0).all()  # the question itself
+    assert other.gflops[4] == one.gflops[4]  # the one that the index lost
 
 
 def test_saved_and_read_again_it_says_the_same(made: tuple[Made, Path], backbone: Backbone) -> None:
@@ -317,6 +430,19 @@ def test_saved_and_read_again_it_says_the_same(made: tuple[Made, Path], backbone
         first = one.allocate(QUESTIONS[:5], CONTEXTS[:5], price, seen)
         second = two.allocate(QUESTIONS[:5], CONTEXTS[:5], price, seen)
         np.testing.assert_array_equal(first.expected_cost, second.expected_cost)
+
+
+def test_what_was_saved_without_sources_is_read_too(
+    made: tuple[Made, Path], backbone: Backbone, tmp_path: Path
+) -> None:
+    """Two questions are about each passage, and are evidence together."""
+    folder = made[1] / "allocator"
+    tensors = read_safetensors(folder / WEIGHTS)
+    assert tensors.pop("clusters").tolist() == [i // 2 for i in range(N)]
+    save_file(tensors, tmp_path / WEIGHTS)
+    (tmp_path / DESCRIPTION).write_bytes((folder / DESCRIPTION).read_bytes())
+    old = load_allocator(tmp_path, backbone, ["small", "large"], UNITS)
+    assert old.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.3).choice.tolist() == [0]
 
 
 def test_what_it_cannot_be_used_for(

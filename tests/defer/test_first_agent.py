@@ -9,6 +9,7 @@ from pointsman.defer.look_first import LookFirst
 from pointsman.defer.plain import FirstAgent
 from pointsman.errors import ConfigError
 from pointsman.protocols import Allocator
+from pointsman.types import Answer
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
@@ -27,6 +28,39 @@ def test_how_likely_the_first_one_is_wrong_nobody_knows_before_it_answered() -> 
     assert allocation.choice.tolist() == [0]
     assert allocation.errors is not None
     np.testing.assert_allclose(allocation.errors, [[np.nan, 0.2]], atol=1e-6)
+
+
+DOWN = Answer("?", "", 0.0, failure="down")
+SAID, UNSURE = Answer("?", "red", 0.9), Answer("?", "red", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("may", "seen", "first", "looking"),
+    [
+        ([1, 1, 1], None, 0, 0),
+        ([0, 1, 1], None, 1, 2),  # 0.2 and 1, 0.3 and 0.1
+        ([0, 0, 0], None, -1, -1),
+        ([0, 0, 0], {0: DOWN}, 0, 0),
+        ([0, 1, 0], {0: DOWN}, 1, 0),  # costs 1.2, and no answer 1
+        ([0, 0, 1], {0: DOWN}, 2, 2),
+        ([0, 0, 0], {0: DOWN, 2: UNSURE}, 2, 2),
+        ([1, 1, 1], {0: SAID}, 0, 0),
+        ([1, 1, 0], {0: UNSURE}, 0, 0),
+    ],
+)
+def test_who_may_not_be_asked_is_not(
+    may: list[int], seen: dict[int, Answer] | None, first: int, looking: int
+) -> None:
+    names = ["small", "large", "middle"]
+    allowed = np.array([may], dtype=bool)
+    given = None if seen is None else [seen]
+    for allocator, choice in (
+        (FirstAgent(names), first),
+        (LookFirst(names, [0.0, 0.8, 0.7], [0.0, 1.0, 0.1]), looking),
+    ):
+        found = allocator.allocate(["?"], [[]], 1.0, given, allowed=allowed)
+        assert found.choice.tolist() == [choice]
+        assert np.isfinite(found.expected_cost).all()
 
 
 def test_somebody_has_to_answer() -> None:

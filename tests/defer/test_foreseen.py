@@ -175,6 +175,22 @@ def test_the_next_best_where_one_fails(backbone: Backbone, errors: tuple[Made, P
     assert allocator.allocate(*asked, seen=[{0: down, 1: down}]).choice.tolist() == [0]
 
 
+def test_who_may_not_be_asked_is_not(backbone: Backbone, errors: tuple[Made, Path]) -> None:
+    allocator = load_foreseeing(errors[1], backbone, ["small", "large"], UNITS)
+    down, said = Answer("?", "", 0.0, failure="down"), Answer("?", "tin", 0.5)
+    for may, seen, choice in (
+        ([False, True], {}, 1),
+        ([True, False], {}, 0),
+        ([False, False], {}, -1),
+        ([False, False], {0: down}, 0),
+        ([False, False], {0: down, 1: said}, 1),
+    ):
+        found = allocator.allocate(
+            [QUESTIONS[0]], [CONTEXTS[0]], 0.2, [seen], allowed=np.array([may])
+        )
+        assert found.choice.tolist() == [choice]
+
+
 def test_the_papers_surrogate_at_its_price(
     backbone: Backbone, known: Answered, tmp_path: Path
 ) -> None:
@@ -185,7 +201,14 @@ def test_the_papers_surrogate_at_its_price(
     allocator = load_foreseeing(tmp_path / "mine", backbone, ["small", "large"], UNITS)
     found = allocator.allocate(QUESTIONS[:80], CONTEXTS[:80], 0.2)
     assert np.mean((found.choice == 0) == np.array(EASY[:80])) > 0.9
-    assert found.errors is None  # it knows none
+    # It foresees none, and tells how often each was wrong on the record, half of the time and never.
+    assert found.errors is not None
+    assert found.errors.tolist() == [[0.5, 0.0]] * 80
+    said = allocator.allocate(
+        QUESTIONS[:1], CONTEXTS[:1], 0.2, seen=[{0: Answer("?", "tin", 0.25)}]
+    )
+    assert said.errors is not None
+    assert said.errors.tolist() == [[0.75, 0.0]]
     with pytest.raises(ConfigError, match=r"trained for the price 0\.2 and no other, not for 0\.5"):
         allocator.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.5)
     # Its scores know what agents cost when it was trained, and no other costs.
@@ -195,7 +218,7 @@ def test_the_papers_surrogate_at_its_price(
     twice = load_foreseeing(tmp_path / "mine", backbone, ["small", "large"], [0.2, 2.0])
     assert twice.allocate(QUESTIONS[:1], CONTEXTS[:1], 0.2).choice.tolist() == [0]
     card = (tmp_path / "mine" / "README.md").read_text("utf-8")
-    assert "      price: 0.2" in card
+    assert "    price: 0.2\n    defer:\n      allocator: mine\n      unit: dollars\n" in card
     assert "at the price 0.2 alone: small, large" in card
     assert "GFLOPs a question" in card
     assert "What can be promised" not in card

@@ -10,7 +10,7 @@ import pytest
 
 from pointsman.defer.abstain import NEVER, threshold
 from pointsman.defer.candidates import Said, features, first_of_each, question_kind, said
-from pointsman.defer.cascade import Cascade, stations
+from pointsman.defer.cascade import Cascade, Planned, stations
 from pointsman.defer.lift import ItemResponse, Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit, fit
@@ -313,6 +313,41 @@ def test_without_evidence_the_best_agent_answers_alone() -> None:
     asked = made.ask(given, before, UNITS, 0.2)
     assert asked.seen.sum(axis=1).tolist() == [1] * 400
     assert asked.seen[:, 0].all()  # the cheapest of equally good ones
+
+
+def test_questions_of_one_source_are_evidence_together() -> None:
+    """Two agents disagree on each of six sources, in all of its fifty questions, and how sure they are says
+    who is right. As three hundred questions that is certain, as six sources it is not.
+    """
+    rng = np.random.default_rng(0)
+    sources = np.repeat(np.arange(6), 50)
+    wins = np.array([1, 1, 0, 1, 0, 0])[sources]
+    right = np.stack([1 - wins, wins], axis=1).astype(float)
+    rows = [[f"one {i}", f"two {i}"] for i in range(300)]
+    sure = [[0.9 - 0.6 * w, 0.3 + 0.6 * w] for w in wins]
+    given = said(["?"] * 300, [""] * 300, rows, sure)
+    before, folds = rng.normal(size=(300, 2)), sources % 3
+    sets, units = stations([1.0, 1.0]), np.ones(2)
+    apart = Cascade.learn(given, before, right, folds, sets)
+    together = Cascade.learn(given, before, right, folds, sets, sources)
+    everyone = np.ones(2, dtype=bool)
+    assert apart.plan(units, 0.3, everyone).alone is None
+    alone = together.plan(units, 0.3, everyone).alone
+    assert alone is not None
+    assert sets[alone].sum() == 1
+    # Where each question is a source of its own that is the same as none given.
+    own = Cascade.learn(given, before, right, folds, sets, 7 * np.arange(300))
+    np.testing.assert_array_equal(own.clusters, apart.clusters)
+
+
+def test_what_each_agent_is_foreseen_to_be_right_at(cascade: Cascade) -> None:
+    """On questions that nothing was learned from as often as it is, and by how easy the question looks."""
+    planned = Planned(cascade, UNITS, 0.1, np.ones(4, dtype=bool))
+    found = planned.look(cascade.start, TEST[0], TEST[2]).foreseen
+    np.testing.assert_allclose(found.mean(axis=0), TEST[1].mean(axis=0), atol=0.03)
+    for j in range(4):
+        low, high = np.argsort(found[:, j])[:500], np.argsort(found[:, j])[-500:]
+        assert TEST[1][high, j].mean() > TEST[1][low, j].mean() + 0.15
 
 
 def test_the_kind_of_a_question_says_whom_to_ask_first() -> None:

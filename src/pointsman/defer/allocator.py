@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy.typing as npt
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.deadline import Deadline
-from pointsman.defer.before import Directions, encoding_gflops, vectors
-from pointsman.defer.candidates import said
+from pointsman.defer.before import Directions, Stored, encoding_gflops, vectors
+from pointsman.defer.candidates import Said, said
 from pointsman.defer.cascade import Cascade, Planned
 from pointsman.defer.cost import to_dearest
 from pointsman.defer.remembered import Remembered
@@ -20,8 +21,11 @@ from pointsman.types import Allocation, Answer, FloatArray, Judged, Passage
 
 # Questions whose answers were looked at; a server is asked about the same ones again and again.
 _REMEMBERED = 1_024
+# Plans, each for a price and for those that answered or may be asked.
+_PLANS = 32
 
 Seen = Sequence[Mapping[int, Answer]]
+Mask = npt.NDArray[np.bool_]
 
 
 class Judge(Protocol):
@@ -59,12 +63,34 @@ def check_agents(trained_for: Sequence[str], agents: Sequence[str]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ahead:
+    """What lies ahead: whom to ask next, `onward` [n], -1 for nobody, and what that `looks` worth [n], less
+    what it takes; the `chances` of answers that were seen, what asking each agent is `worth`, -inf where no
+    way leads there, and how likely each is `foreseen` to be right, all [n, A]; and whether a question is
+    left to one agent `alone` [n] for want of evidence.
+    """
+
+    onward: npt.NDArray[np.int64]
+    looks: FloatArray
+    chances: FloatArray
+    worth: FloatArray
+    foreseen: FloatArray
+    alone: Mask
+
+    def put(self, rows: Mask, other: _Ahead) -> None:
+        """In these rows what the other says."""
+        for name in self.__slots__:
+            getattr(self, name)[rows] = getattr(other, name)
+
+
 class CascadeAllocator:
     """Looks at what was said before it asks on (protocol `Allocator`).
 
     `units` [A] is what each agent takes, in any one unit; a changed price or unit needs no training.
-    `judge` looks at the passages for what was said, where the cascade was trained with one. Raises
-    ConfigError where the cascade was trained for other agents.
+    `judge` looks at the passages for what was said, where the cascade was trained with one; `stored` has
+    passages' vectors, which are encoded else. Raises ConfigError where the cascade was trained for other
+    agents.
     """
 
     def __init__(
@@ -76,6 +102,7 @@ class CascadeAllocator:
         agents: Sequence[str],
         units: Sequence[float],
         judge: Judge | None = None,
+        stored: Stored | None = None,
     ) -> None:
         check_agents(trained_for, agents)
         self._backbone = backbone
@@ -83,10 +110,11 @@ class CascadeAllocator:
         self._directions = directions
         self._cascade = cascade
         self._judge = judge
+        self._stored = stored
         self._units = to_dearest(units)
         self._sizes = cascade.stations.sum(axis=1)
         self._foreknown = Remembered[tuple[str, str]](_REMEMBERED)
-        self._plans: dict[float, Planned] = {}
+        self._plans: dict[tuple[float, bytes], Planned] = {}
         self._liked: dict[tuple[str, ...], dict[str, float]] = {}
 
     def allocate(
@@ -96,18 +124,20 @@ class CascadeAllocator:
         price: float,
         seen: Seen | None = None,
         deadline: Deadline | None = None,
+        allowed: Mask | None = None,
     ) -> Allocation:
-        """Whom to ask next, or whose answer to give, and how likely each answer seen is right."""
+        """Whom to ask next, or whose answer to give, and how likely each answer seen is right.
+
+        One that failed is as if it were not there, and what it took is spent whatever comes. `errors` are 1
+        less the chance of what an agent said; of one that was not asked, 1 less how often it was right on
+        the record where as much was known and looked like this.
+        """
         count, agents = len(questions), len(self._agents)
         answers = seen or [{} for _ in questions]
-        planned = self._planned(price)
         texts = [[_text(row.get(j)) for j in range(agents)] for row in answers]
-        asked = np.array([[j in row for j in range(agents)] for row in answers], dtype=bool)
-        choice = np.zeros(count, dtype=np.int64)
-        chances = np.zeros((count, agents), dtype=np.float32)
-        worth = np.zeros((count, agents), dtype=np.float32)
         if not count:
-            return Allocation(self._agents, choice, worth, chances)
+            none = np.zeros((0, agents), dtype=np.float32)
+            return Allocation(self._agents, np.zeros(0, dtype=np.int64), none, none)
         sure = [[_sure(row.get(j)) for j in range(agents)] for row in answers]
         judged = self._judged(questions, contexts, texts, deadline)
         looked = None if judged is None else judged.log_p
@@ -115,23 +145,72 @@ class CascadeAllocator:
         known, gflops = self._known(questions, contexts, deadline)
         if judged is not None:
             gflops += judged.gflops
-        at = np.array([self._station(row) for row in asked])
-        for k in np.unique(at):
-            mine = np.flatnonzero(at == k)
-            chances[mine], looks = planned.look(int(k), found.take(mine), known[mine])
-            for i, row in zip(mine, looks, strict=True):
-                choice[i], worth[i] = self._next(int(k), asked[i], row, chances[i])
-        errors = np.where(asked, 1 - chances, np.nan).astype(np.float32)
-        return Allocation(self._agents, choice, 1 - worth, chances, errors, gflops)
+        asked = np.array([[j in row for j in range(agents)] for row in answers], dtype=bool)
+        failed = np.array(
+            [[j in row and bool(row[j].failure) for j in range(agents)] for row in answers]
+        )
+        may = ~asked if allowed is None else allowed & ~asked
+        ahead = self._ahead(price, found, known, asked & ~failed, may)
+        spoke = np.array([[text is not None for text in row] for row in texts])
+        silent = ahead.alone & (asked & ~failed & ~spoke).any(axis=1)
+        if silent.any():
+            # Of silence nothing was learned where one agent is left alone. It is as good as a failure, but
+            # a reply: others are asked where that looks worth more than no answer.
+            other = self._ahead(
+                price, found.take(silent), known[silent], spoke[silent], may[silent]
+            )
+            other.onward[~spoke[silent].any(axis=1) & (other.looks <= 0)] = -1
+            ahead.put(silent, other)
+        given = [_given(*each) for each in zip(answers, ahead.chances, strict=True)]
+        choice = np.where(ahead.onward >= 0, ahead.onward, given)
+        alone = ahead.foreseen - price * self._units
+        worth = np.where(np.isfinite(ahead.worth), ahead.worth, alone)
+        worth = np.clip(np.nan_to_num(np.where(asked, ahead.chances, worth)), 0, 1)
+        errors = 1 - np.where(asked, ahead.chances, ahead.foreseen)
+        return Allocation(
+            self._agents,
+            choice,
+            (1 - worth).astype(np.float32),
+            ahead.chances,
+            errors.astype(np.float32),
+            gflops,
+        )
 
-    def _planned(self, price: float) -> Planned:
-        """The cascade at a price, kept: a server asks at the same one over and over."""
-        planned = self._plans.get(price)
+    def _ahead(
+        self, price: float, found: Said, known: FloatArray, heard: Mask, may: Mask
+    ) -> _Ahead:
+        """What lies ahead where the agents `heard` [n, A] answered, and those who `may` [n, A] can be asked."""
+        count, agents = heard.shape
+        chances, worth, foreseen = np.zeros((3, count, agents), dtype=np.float32)
+        nobody, looks = np.full(count, -1), np.zeros(count, dtype=np.float32)
+        ahead = _Ahead(nobody, looks, chances, worth, foreseen, np.zeros(count, dtype=bool))
+        among = heard | may
+        at = np.array([self._station(*each) for each in zip(heard, among, strict=True)])
+        stands = np.concatenate([among, at[:, None]], axis=1)
+        for each in np.unique(stands, axis=0):
+            mine, k = np.flatnonzero((stands == each).all(axis=1)), int(each[-1])
+            planned = self._planned(price, each[:-1].astype(bool))
+            view = planned.look(k, found.take(mine), known[mine])
+            ahead.chances[mine], ahead.foreseen[mine] = view.chances, view.foreseen
+            ahead.onward[mine] = self._onward(k, view.looks, may[mine])
+            ahead.looks[mine] = view.looks.max(axis=1)
+            # Asking an agent is worth as much as the best station where it is asked.
+            ways = np.where(self._cascade.stations, view.looks[:, :, None], -np.inf)
+            ahead.worth[mine] = ways.max(axis=1)
+            ahead.alone[mine] = planned.alone is not None
+        return ahead
+
+    def _planned(self, price: float, among: Mask) -> Planned:
+        """The cascade at a price among some agents, kept: a server asks at the same one over and over."""
+        if not among.any():  # Nobody is asked; what is told of them is told of all.
+            among = np.ones_like(among)
+        key = price, among.tobytes()
+        planned = self._plans.get(key)
         if planned is None:
-            everyone = np.ones(len(self._agents), dtype=bool)
-            planned = Planned(self._cascade, self._units, price, everyone)
-            # One price at a time is what there is; somebody may try a thousand.
-            self._plans = {price: planned}
+            planned = Planned(self._cascade, self._units, price, among)
+            # A few prices and sets of agents are what there is; somebody may try a thousand.
+            kept = list(self._plans.items())[1 - _PLANS :]
+            self._plans = dict([*kept, (key, planned)])
         return planned
 
     def _known(
@@ -142,11 +221,16 @@ class CascadeAllocator:
     ) -> tuple[FloatArray, FloatArray]:
         """What is known before anyone is asked [n, f], and what encoding took [n], once a question."""
         pairs = [(q, _first(row)) for q, row in zip(questions, contexts, strict=True)]
+        ids = {row[0].content: row[0].id for row in contexts if row}
 
         def encode(new: list[tuple[str, str]]) -> tuple[FloatArray, list[float]]:
             asked, read = [q for q, _ in new], [text for _, text in new]
-            found = self._directions(vectors(self._backbone, asked, read, deadline))
-            return found, encoding_gflops(self._backbone, asked, read)
+            known: dict[str, FloatArray] = {}
+            if self._stored is not None:
+                held = self._stored([ids[text] for text in dict.fromkeys(read) if text in ids])
+                known = {text: held[id_] for text, id_ in ids.items() if id_ in held}
+            found = self._directions(vectors(self._backbone, asked, read, deadline, known))
+            return found, encoding_gflops(self._backbone, asked, read, known)
 
         return self._foreknown(pairs, encode)
 
@@ -189,33 +273,38 @@ class CascadeAllocator:
         shape = len(questions), len(self._agents)
         return Judged(np.array(log_p, dtype=np.float32).reshape(shape), gflops)
 
-    def _station(self, asked: npt.NDArray[np.bool_]) -> int:
-        """The smallest station that holds all that were asked: where a cascade on its way is going."""
-        holds = (self._cascade.stations >= asked).all(axis=1)
-        return int(np.where(holds, self._sizes, len(asked) + 1).argmin())
+    def _station(self, heard: Mask, among: Mask) -> int:
+        """The smallest station that holds all that were heard [A], of the agents `among` [A] if there is one.
 
-    def _next(
-        self, k: int, asked: npt.NDArray[np.bool_], looks: FloatArray, chances: FloatArray
-    ) -> tuple[int, FloatArray]:
-        """Whom to ask, or an agent that was asked to give its answer; and how good each agent looks."""
+        Where there is none, a question is on its way to a station with an agent that failed.
+        """
+        stations, more = self._cascade.stations, len(heard) + 1
+        astray = ~(stations <= among).all(axis=1) + 2 * ~(stations >= heard).all(axis=1)
+        return int((self._sizes + more * astray).argmin())
+
+    def _onward(self, k: int, looks: FloatArray, may: Mask) -> npt.NDArray[np.int64]:
+        """Whom to ask next [n] of those who `may` [n, A]: first whoever is missing at station k; -1 for nobody."""
         stations = self._cascade.stations
-        best = int(chances.argmax())
-        # An agent looks as good as the best station where it is asked.
-        ways = np.where(stations & np.isfinite(looks)[:, None], looks[:, None], -np.inf)
-        worth = np.where(asked, chances, ways.max(axis=0))
-        worth = np.clip(np.nan_to_num(worth, neginf=0.0), 0.0, 1.0)
-        missing = stations[k] & ~asked
-        if not missing.any():
-            missing = stations[int(looks.argmax())] & ~asked
-        if not missing.any():
-            return best, worth
-        cheapest = np.where(missing, self._units, np.inf).argmin()
-        return int(cheapest), worth
+        missing = stations[k] & may
+        further = stations[looks.argmax(axis=1)] & may
+        missing = np.where(missing.any(axis=1, keepdims=True), missing, further)
+        cheapest = np.where(missing, self._units, np.inf).argmin(axis=1)
+        return np.where(missing.any(axis=1), cheapest, -1)
 
 
 def _first(passages: Sequence[Passage]) -> str:
     """The text of the passage that counts before anyone is asked."""
     return passages[0].content if passages else ""
+
+
+def _given(answers: Mapping[int, Answer], chances: FloatArray) -> int:
+    """Whose answer is given: the likeliest; where none is likely, of a silent agent before one that failed,
+    the last of them; -1 where nobody was asked.
+    """
+    best = int(chances.argmax())
+    if chances[best] > 0:
+        return best
+    return max(reversed(list(answers)), key=lambda j: not answers[j].failure, default=-1)
 
 
 def _sure(answer: Answer | None) -> float | None:

@@ -42,6 +42,32 @@ class Asked:
         return np.asarray(self.seen @ np.asarray(units, dtype=np.float64))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What a cascade does at a price: `weights` [K][f, K] of what it is worth to go on from each station to
+    each other, or to stay, and the `ways` [K, K] that are open.
+
+    `alone` is the station of the best single agent where nothing shows the plan to be worth more than that
+    one, else None.
+    """
+
+    weights: list[Floats]
+    ways: Mask
+    alone: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What is seen at a station: the `chances` of the answers there [n, A]; how good each station `looks`
+    [n, K], what it is worth less what going there takes, -inf where there is no way to it; and how likely
+    each agent is `foreseen` [n, A] to be right, asked or not, NaN for one that has no station of its own.
+    """
+
+    chances: Floats
+    looks: Floats
+    foreseen: Floats
+
+
 def stations(units: Sequence[float]) -> Mask:
     """The sets of agents [K, A] that a cascade may have asked, by what each agent takes; first nobody.
 
@@ -73,8 +99,9 @@ class Cascade:
     """A verifier for every station, and the record of questions that none of them learned from.
 
     `hints` [n, 1 + f] are how easy each question looked before anyone was asked, and of which kind it is;
-    `sure` [K, n, 5] what was known at each station (`verifier.sureness`), `right` [n, K] whether the best answer there was right. A plan
-    for a price is made of them by backward induction, in milliseconds.
+    `sure` [K, n, 5] what was known at each station (`verifier.sureness`), `right` [n, K] whether the best
+    answer there was right. A plan for a price is made of them by backward induction, in milliseconds.
+    `clusters` [n] number the sources of the questions, which are evidence together; None: each its own.
     """
 
     def __init__(
@@ -85,6 +112,7 @@ class Cascade:
         hints: Floats,
         sure: Floats,
         right: Floats,
+        clusters: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.stations = stations
         self.verifiers = verifiers
@@ -92,12 +120,15 @@ class Cascade:
         self.hints = hints
         self.sure = sure
         self.right = right
+        own = np.arange(len(right)) if clusters is None else clusters
+        self.clusters = np.unique(own, return_inverse=True)[1].astype(np.int64)
         # Where one may go from each station [K, K], and the stations with those of more agents first.
         self._ways = np.asarray((stations[:, None, :] <= stations[None, :, :]).all(-1))
         np.fill_diagonal(self._ways, False)
         self._order = np.argsort(-stations.sum(axis=1), kind="stable").tolist()
         self._curves = [_curve(hints, each) for each in sure]
         self._solvers = [_solver(curve) for curve in self._curves]
+        self._each = self._right_alone()
 
     @classmethod
     def learn(
@@ -107,11 +138,13 @@ class Cascade:
         right: npt.NDArray[np.floating],
         folds: npt.NDArray[np.int64],
         stations: Mask,
+        clusters: npt.NDArray[np.int64] | None = None,
     ) -> Cascade:
         """From what was said, what was known `before` [n, d], the main directions first, and whether it was `right` [n, A] in [0, 1].
 
         What a station is worth is learned from what verifiers say of questions that they did not learn
-        from: `folds` [n] number their parts, which must not share a passage.
+        from: `folds` [n] number their parts, which must not share a passage. `clusters` [n] number the
+        questions' sources, where these are known.
         """
         chances = np.zeros((len(stations), *right.shape), dtype=np.float32)
         hints = np.zeros((len(said), 1 + min(_KIND, before.shape[1])), dtype=np.float32)
@@ -129,10 +162,11 @@ class Cascade:
             Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
         ]
         known = np.stack(right_at, 1).astype(np.float32)
-        return cls(stations, verifiers, _easy(before, right), hints, np.stack(sure), known)
+        easy = _easy(before, right)
+        return cls(stations, verifiers, easy, hints, np.stack(sure), known, clusters)
 
-    def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> list[Floats]:
-        """For every station the weights [f, K] of what it is worth to go on to each other, or to stay.
+    def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> Plan:
+        """What to do at a price, where only those `allowed` [A] may be asked.
 
         Backward from the station where all were asked (Longstaff & Schwartz 2001): what a station is
         worth for a question is what came of staying or of going on, whichever looked better there, less
@@ -140,6 +174,8 @@ class Cascade:
         """
         taken = price * (self.stations @ np.asarray(units, dtype=np.float64))
         open_ = np.asarray((self.stations <= allowed).all(axis=1))
+        ways = self._ways & open_
+        np.fill_diagonal(ways, self.stations.any(axis=1))
         value = np.zeros(self.right.shape)
         weights = [np.zeros((self._curves[0].shape[1], len(self.stations)), np.float32)] * len(
             self.stations
@@ -148,30 +184,29 @@ class Cascade:
             targets = value - (taken - taken[k])
             targets[:, k] = self.right[:, k]
             weights[k] = (self._solvers[k] @ targets).astype(np.float32)
-            looks = self.looks(k, self._curves[k], weights[k], open_)
-            onward = looks.argmax(axis=1)
+            onward = _looks(self._curves[k], weights[k], ways[k]).argmax(axis=1)
             value[:, k] = targets[np.arange(len(targets)), onward]
-        self._alone_without_evidence(weights, value[:, self.start], taken, open_)
-        return weights
+        alone = self._alone_without_evidence(value[:, self.start], taken, open_)
+        if alone is not None:
+            for k in (self.start, alone):
+                ways[k] = np.arange(len(ways)) == alone
+        return Plan(weights, ways, alone)
 
     def _alone_without_evidence(
-        self,
-        weights: list[Floats],
-        value: npt.NDArray[np.float64],
-        taken: npt.NDArray[np.floating],
-        open_: Mask,
-    ) -> None:
-        """Where the plan is not surely worth more than the best single agent, that one is asked, and no other.
+        self, value: npt.NDArray[np.float64], taken: npt.NDArray[np.floating], open_: Mask
+    ) -> int | None:
+        """The station of the best single agent, where a plan is not surely worth more than that one alone.
 
-        `value` [n] is what the plan gave on the record, by which it was made.
+        `value` [n] is what the plan gave on the record. No verifier learned from the question that it
+        judged there, but the plan's regressions, some thirty numbers a station, did: to make them anew
+        without each part would take a plan as many times, at every price. What is too good in that is
+        left to the two standard errors, and what comes of a price is measured by parts that nothing
+        learned from (`defer/make.py`).
         """
         single = np.flatnonzero((self.stations.sum(axis=1) == 1) & open_)
         alone = int(single[(self.right[:, single].mean(axis=0) - taken[single]).argmax()])
         gain = value - (self.right[:, alone] - taken[alone])
-        if gain.mean() <= _EVIDENCE * gain.std() / len(gain) ** 0.5:
-            for k in (self.start, alone):
-                weights[k] = np.zeros_like(weights[k])
-                weights[k][0, alone] = 1.0
+        return None if _surely_above(gain, self.clusters) else alone
 
     def ask(
         self,
@@ -195,9 +230,9 @@ class Cascade:
         for k in reversed(self._order):
             mine = np.flatnonzero(at == k)
             if len(mine):
-                chances, looks = planned.look(k, said.take(mine), before[mine])
-                choice[mine], chance[mine] = best(chances)
-                at[mine] = looks.argmax(axis=1)
+                view = planned.look(k, said.take(mine), before[mine])
+                choice[mine], chance[mine] = best(view.chances)
+                at[mine] = view.looks.argmax(axis=1)
         return Asked(self.stations[at], choice, chance)
 
     @property
@@ -205,13 +240,20 @@ class Cascade:
         """The station where nobody was asked."""
         return int(self._order[-1])
 
-    def looks(self, k: int, known: Floats, weights: Floats, open_: Mask) -> Floats:
-        """How good each station looks from station k [n, K]; -inf where there is no way."""
-        ways = np.asarray(self._ways[k] & open_)
-        ways[k] = bool(self.stations[k].any())
-        found = known @ weights
-        found[:, ~ways] = -np.inf
-        return np.asarray(found)
+    def foreseen(self, k: int, known: Floats) -> Floats:
+        """How likely each agent is right [n, A], from what is known at station k [n, f].
+
+        By the same regression as what stations are worth there, of whether its answer was right on the
+        record; NaN for an agent that has no station of its own.
+        """
+        return np.asarray(np.clip(known @ self._each[k], 0, 1), dtype=np.float32)
+
+    def _right_alone(self) -> list[Floats]:
+        """For every station the weights [f, A] of that."""
+        alone = np.full((len(self.right), self.stations.shape[1]), np.nan)
+        for k in np.flatnonzero(self.stations.sum(axis=1) == 1):
+            alone[:, self.stations[k]] = self.right[:, k : k + 1]
+        return [(solver @ alone).astype(np.float32) for solver in self._solvers]
 
 
 class Planned:
@@ -227,22 +269,37 @@ class Planned:
         if not 0 <= price < np.inf:
             raise ConfigError(f"a price must be 0 or more, not {price}")
         self._cascade = cascade
-        self._open = np.asarray((cascade.stations <= allowed).all(axis=1))
-        if self._open.sum() < 2:
+        if (cascade.stations <= allowed).all(axis=1).sum() < 2:
             raise ConfigError("nobody may be asked; allow one agent at least")
-        self._weights = cascade.plan(units, price, allowed)
+        self._plan = cascade.plan(units, price, allowed)
 
-    def look(self, k: int, said: Said, before: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
-        """At station k the chances of the answers [n, A], and how good each station looks [n, K].
+    @property
+    def alone(self) -> int | None:
+        """The station of the one agent that is asked, and no other, for want of evidence; else None."""
+        return self._plan.alone
 
-        -inf where there is no way to it. The station itself stands for the best answer so far.
-        """
+    def look(self, k: int, said: Said, before: npt.NDArray[np.floating]) -> View:
+        """What is seen at station k; the station itself stands for the best answer so far."""
         cascade = self._cascade
         verifier = cascade.verifiers[k]
         chances = np.zeros(said.given.shape, np.float32) if verifier is None else verifier(said)
         hints = _hints(cascade.easy, before)
         known = _curve(hints, sureness(said, cascade.stations[k], chances))
-        return chances, cascade.looks(k, known, self._weights[k], self._open)
+        looks = _looks(known, self._plan.weights[k], self._plan.ways[k])
+        return View(chances, looks, cascade.foreseen(k, known))
+
+
+def _looks(known: Floats, weights: Floats, ways: Mask) -> Floats:
+    """How good each station looks [n, K], from what is known [n, f]; -inf where there is no way."""
+    found = known @ weights
+    found[:, ~ways] = -np.inf
+    return np.asarray(found)
+
+
+def _surely_above(gain: npt.NDArray[np.float64], clusters: npt.NDArray[np.int64]) -> bool:
+    """Whether gains [n] are above 0 by two standard errors; those of a cluster come together."""
+    sums = np.bincount(clusters, weights=gain)
+    return bool(sums.mean() > _EVIDENCE * sums.std() / len(sums) ** 0.5)
 
 
 def _easy(before: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Logistic:

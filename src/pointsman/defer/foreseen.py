@@ -22,7 +22,7 @@ from pointsman.backbone.specialist import load_specialist
 from pointsman.deadline import Deadline
 from pointsman.defer.adapted import Part, Reads, outputs, reading_gflops
 from pointsman.defer.allocator import check_agents, shown
-from pointsman.defer.cost import Floats, Pricing, cheapest
+from pointsman.defer.cost import Floats, Pricing
 from pointsman.defer.remembered import Remembered
 from pointsman.defer.saved import KIND, check_base
 from pointsman.errors import ConfigError, SpecialistError
@@ -96,8 +96,8 @@ def _listed(agents: Sequence[str], shares: Floats) -> str:
 class ForeseeingAllocator:
     """Decides by reading question and passages (protocol `Allocator`).
 
-    `units` [A] is what each agent takes, in any one unit. Raises ConfigError where it was trained for
-    other agents.
+    `units` [A] is what each agent takes, in any one unit, `rates` [A] how often each was wrong on the
+    record, where that is known. Raises ConfigError where it was trained for other agents.
     """
 
     def __init__(
@@ -107,10 +107,12 @@ class ForeseeingAllocator:
         foresight: Foresight,
         agents: Sequence[str],
         units: Sequence[float],
+        rates: Sequence[float] | None = None,
     ) -> None:
         check_agents(trained_for, agents)
         self._backbone = backbone
         self._foresight = foresight
+        self._rates = rates
         self._agents = tuple(agents)
         self._units = tuple(units)
         self._known = Remembered[tuple[str, str]](_REMEMBERED)
@@ -122,19 +124,26 @@ class ForeseeingAllocator:
         price: float,
         seen: Seen | None = None,
         deadline: Deadline | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> Allocation:
         """Whom to ask; the next best where that one failed, and whoever answered gives its answer, as likely
         right as it says itself.
+
+        Of an agent that was not asked a surrogate, which foresees no errors, tells how often it was wrong on
+        the record.
         """
         pricing = Pricing.at(price, self._agents, self._units)
         outputs, gflops = self._read(questions, contexts, deadline)
         costs = self._foresight.costs(outputs, pricing, price)
-        choice = cheapest(costs) if len(costs) else np.zeros(0, dtype=np.int64)
+        choice = np.zeros(len(costs), dtype=np.int64)
         sure = np.zeros(costs.shape, dtype=np.float32)
         foreseen = self._foresight.errors(outputs)
+        if foreseen is None and self._rates is not None:
+            foreseen = np.tile(self._rates, (len(costs), 1))
         errors = None if foreseen is None else foreseen.astype(np.float32)
-        for i, answers in enumerate(seen or ()):
-            choice[i] = _next(costs[i], answers)
+        may = np.ones(costs.shape, dtype=bool) if allowed is None else allowed
+        for i, answers in enumerate(seen or [{}] * len(costs)):
+            choice[i] = _next(costs[i], answers, may[i])
             for j, answer in answers.items():
                 sure[i, j] = answer.confidence
                 if errors is not None:
@@ -161,12 +170,16 @@ class ForeseeingAllocator:
         return np.asarray(found, dtype=np.float64), gflops
 
 
-def _next(costs: Floats, answers: Mapping[int, Answer]) -> int:
-    """Whoever answered; else the best of those that did not fail, and the best of all where all did."""
-    left = np.array(costs)
+def _next(costs: Floats, answers: Mapping[int, Answer], may: npt.NDArray[np.bool_]) -> int:
+    """Whoever answered; else the best of those that may be asked and did not fail; of the failed where there
+    is no other, and -1 where nobody was asked.
+    """
+    left = np.where(may, costs, np.inf)
     for j, answer in answers.items():
         left[j] = np.inf if answer.failure else -np.inf
-    return int(left.argmin() if (left < np.inf).any() else costs.argmin())
+    if (left < np.inf).any():
+        return int(left.argmin())
+    return min(answers, key=lambda j: costs[j], default=-1)
 
 
 def load_foreseeing(
@@ -198,6 +211,9 @@ def load_foreseeing(
             None if at is None else float(at),
         )
         names = [str(name) for name in settings["agents"]]
+        right = found.numbers.get("right", {})
+        known = set(names) <= set(right)
+        rates = [1 - float(right[name]) for name in names] if known else None
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise SpecialistError(f"{folder}: corrupt ({error!r}); train it again") from error
-    return ForeseeingAllocator(backbone, names, foresight, agents, units)
+    return ForeseeingAllocator(backbone, names, foresight, agents, units, rates)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.deadline import Deadline
 from pointsman.defer.cost import Pricing, cheapest
@@ -46,19 +47,25 @@ class LookFirst:
         price: float,
         seen: Seen | None = None,
         deadline: Deadline | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> Allocation:
         """Whom to ask first, and after that whom to ask next; an agent that was asked gives its answer."""
         beta = Pricing.at(price, self._agents, self._units).beta
         errors = np.tile(1 - self._right, (len(questions), 1))
         costs = errors + beta
+        may = np.ones(costs.shape, dtype=bool) if allowed is None else allowed.copy()
         # How likely the first one is right it says itself.
         errors[:, 0] = np.nan
         for i, answers in enumerate(seen or ()):
             for j, answer in answers.items():
                 # It is paid for already. Nothing that was said is as good as nobody asked.
                 errors[i, j] = costs[i, j] = 1 - answer.confidence if answer.text else 1.0
+                may[i, j] = True
         # No answer is not better than one that may be right, but it costs no more either.
-        choice = np.zeros(len(questions), dtype=np.int64) if seen is None else cheapest(costs)
+        choice = cheapest(np.where(may, costs, np.inf))
+        if seen is None:
+            choice[may[:, 0]] = 0
+        choice[~may.any(axis=1)] = -1
         return Allocation(
             self._agents, choice, costs.astype(np.float32), errors=errors.astype(np.float32)
         )

@@ -155,7 +155,8 @@ def _learned(
     directions = Directions.of(vectors)
     parts = np.unique(clusters, return_inverse=True)[1] % _INNER
     known = directions(vectors)
-    return directions, Cascade.learn(given, known, right, parts, stations(list(units)))
+    sets = stations(list(units))
+    return directions, Cascade.learn(given, known, right, parts, sets, clusters)
 
 
 def _crossed(

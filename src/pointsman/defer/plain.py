@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError
@@ -26,13 +27,19 @@ class FirstAgent:
         price: float,
         seen: Sequence[Mapping[int, Answer]] | None = None,
         deadline: Deadline | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> Allocation:
-        """Agent 0 for every question, and the next one where it failed; nothing is known of their costs."""
+        """The first agent that may be asked for every question, and the next one where it failed; nothing is
+        known of their costs.
+        """
+        count = len(self._agents)
         choice = np.zeros(len(questions), dtype=np.int64)
-        last = len(self._agents) - 1
-        for i, answers in enumerate(seen or ()):
-            tried = (j for j in range(last + 1) if j not in answers or not answers[j].failure)
-            choice[i] = next(tried, last)
+        for i, answers in enumerate(seen or [{}] * len(questions)):
+            may = range(count) if allowed is None else np.flatnonzero(allowed[i]).tolist()
+            tried = [j for j in answers if not answers[j].failure]
+            tried += [j for j in may if j not in answers]
+            # Where all failed, why the last one did.
+            choice[i] = tried[0] if tried else next(reversed([-1, *answers]))
         return Allocation(
             agents=self._agents,
             choice=choice,

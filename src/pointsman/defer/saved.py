@@ -15,7 +15,7 @@ from pointsman.backbone.lora import read_safetensors
 from pointsman.backbone.specialist import SPECIALIST_FILE
 from pointsman.backbone.whole import check_only_over, whole_folder
 from pointsman.defer.allocator import CascadeAllocator, Judge
-from pointsman.defer.before import Directions
+from pointsman.defer.before import Directions, Stored
 from pointsman.defer.cascade import Cascade
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.verifier import Logit, Verifier
@@ -41,7 +41,7 @@ def save_allocator(
 
     tensors = {f"directions.{k}": getattr(directions, k) for k in ("mean", "main")}
     tensors |= {f"easy.{k}": getattr(cascade.easy, k) for k in _LOGISTIC}
-    tensors |= {k: getattr(cascade, k) for k in ("hints", "sure", "right")}
+    tensors |= {k: getattr(cascade, k) for k in ("hints", "sure", "right", "clusters")}
     for k, verifier in enumerate(cascade.verifiers):
         if verifier is not None:
             tensors |= {f"{k}.logit.{n}": getattr(verifier.logit, n) for n in _LOGIT}
@@ -69,8 +69,10 @@ def load_allocator(
     agents: Sequence[str],
     units: Sequence[float],
     judge: Judge | None = None,
+    stored: Stored | None = None,
 ) -> CascadeAllocator:
-    """Read a cascade for these agents; `judge` is asked where it was trained with one.
+    """Read a cascade for these agents; `judge` is asked where it was trained with one, `stored` has passages'
+    vectors.
 
     Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
     base, ConfigError where it was trained for other agents, or with a reader that looks and there is none.
@@ -114,12 +116,15 @@ def load_allocator(
             for k, asked in enumerate(stations)
         ]
         easy = Logistic(*part("easy", _LOGISTIC))
-        cascade = Cascade(stations, verifiers, easy, found["hints"], found["sure"], found["right"])
+        # What was saved before sources were heeded has none: each question is taken for its own.
+        clusters = found["clusters"].astype(np.int64) if "clusters" in found else None
+        hints, sure, right = (found[name] for name in ("hints", "sure", "right"))
+        cascade = Cascade(stations, verifiers, easy, hints, sure, right, clusters)
         directions = Directions(*part("directions", ("mean", "main")))
     except (KeyError, ValueError, IndexError) as error:
         raise SpecialistError(f"{folder / WEIGHTS}: corrupt ({error!r}); train it again") from error
     return CascadeAllocator(
-        backbone, names, directions, cascade, agents, units, judge if looks else None
+        backbone, names, directions, cascade, agents, units, judge if looks else None, stored
     )
 
 
