@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,28 +28,42 @@ from pointsman.evaluate.significance import Interval
 from pointsman.experiments.deferral import specialists
 from pointsman.experiments.deferral.ablations import (
     MUDDLED,
-    Reading,
     elsewhere,
     looked,
     muddled,
     rejectors,
     went_on,
 )
-from pointsman.experiments.deferral.bed import Bed, both_ends, judged, looked_at, squad
-from pointsman.experiments.deferral.economy import SHARES, economy
+from pointsman.experiments.deferral.bed import (
+    Bed,
+    both_ends,
+    golden,
+    judged,
+    looked_at,
+    proportions,
+    squad,
+)
+from pointsman.experiments.deferral.economy import CHOSEN, SHARES, economy
 from pointsman.experiments.deferral.hops import ELSEWHERE, HERE, ROWS, TESTED, several
+from pointsman.experiments.deferral.measured import outcome, taken, utility
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
+from pointsman.experiments.deferral.reading import Reading, readers
 from pointsman.experiments.deferral.rows import (
     BEST,
     LABEL,
+    NEAREST,
     ORACLE,
     OURS,
+    SURROGATE,
     Fold,
+    Given,
     Learned,
     all_folds,
+    decided,
     rows,
 )
-from pointsman.experiments.deferral.run import frontier_area, run
+from pointsman.experiments.deferral.run import frontier_area, price_table, run
+from pointsman.experiments.deferral.spans import Placed, both_ends_at
 from pointsman.experiments.deferral.specialists import (
     DOMAINS,
     POLICIES,
@@ -65,8 +80,9 @@ from pointsman.experiments.report import silent
 from pointsman.read.head import SpanHead
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part, ReaderTask
+from pointsman.trace import Cost
 from pointsman.training.loop import Outcome, Plan, train
-from pointsman.types import Judged, Passage, ReadingExample
+from pointsman.types import Answer, Judged, Passage, ReadingExample
 from tiny import write_tiny
 
 ARTICLES, EACH = 15, 12
@@ -185,6 +201,11 @@ def test_readers_of_our_own(own: tuple[Specialists, Path], data: Path, backbone:
     assert np.unique(test.sets).tolist() == [0, 1, 2, 3, 4]
     assert test.said.own.any()
     assert not set(record.clusters.tolist()) & set(test.clusters.tolist())
+    # Each question has its own cost, of which the units are the means on the record.
+    np.testing.assert_allclose(record.costs.mean(axis=0), record.units)
+    assert (test.costs > 0).all()
+    assert (test.encoding > 0).all()
+    assert (test.encoding < test.costs[:, -1]).all()  # a question is shorter than its passage
     # What they said when they had learned half; who learns nothing more says the same.
     earlier = made.bed(made.record, earlier=True)
     assert not np.array_equal(earlier.said.own, record.said.own)
@@ -243,6 +264,10 @@ def test_what_allocation_depends_on(
     assert [row[0] for row in sizes.rows[:2]] == ["linear", "16 hidden units"]
     assert sizes.rows[-1][0] == "an adapter, 1 layers"
     assert len(rejectors(test, folds).rows) == len(sizes.rows) - 1
+    # What it reads for that is paid for, and more than a look at the question alone.
+    read = reading.allocate(folds[0], reads[0], 0.05)
+    assert read.deciding is not None
+    assert (read.deciding > test.encoding / 2).all()  # one of two layers
     degraded = muddled(test, folds)
     assert len(degraded.rows) == 2 * len(MUDDLED)
     known = Learned(record, 0, 0)
@@ -345,7 +370,97 @@ def made_bed(own: np.ndarray, em: np.ndarray, sets: np.ndarray) -> Bed:
         0,
         sets,
         [("?", "")] * n,
+        *proportions(np.array([0.1, 1.0][:agents]), n),
     )
+
+
+def test_costs_are_of_each_question_and_of_deciding() -> None:
+    """The dear one takes 1 in the mean, of these questions 3, 1 and 1; deciding takes 0.5."""
+    em = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    bed = made_bed(0 * em, em, np.zeros(3))
+    costs = np.array([[0.2, 3.0], [0.1, 1.0], [0.1, 1.0]])
+    bed = replace(bed, costs=costs, encoding=np.full(3, 0.5), unit="GFLOPs", units=bed.units * 2)
+    asked = Given(np.array([1, 1, 0]), np.array([[True, True], [False, True], [True, False]]))
+    assert taken(bed, asked).tolist() == pytest.approx([3.2, 1.0, 0.1])
+    looked_first = replace(asked, deciding=bed.encoding)
+    assert taken(bed, looked_first).tolist() == pytest.approx([3.7, 1.5, 0.6])
+    right, _, cost = outcome(bed, looked_first)
+    assert cost.tolist() == pytest.approx([1.85, 0.75, 0.3])  # the dearest's mean is 2
+    assert utility(bed, looked_first, 0.1).tolist() == pytest.approx((right - 0.1 * cost).tolist())
+
+
+def test_who_looks_at_a_question_pays_for_it() -> None:
+    rng = np.random.default_rng(0)
+    em = (rng.random((60, 2)) < [0.4, 0.8]).astype(float)
+    bed = replace(
+        made_bed(rng.normal(size=(60, 2)), em, np.arange(60) % 2),
+        features=rng.normal(size=(60, 4)).astype(np.float32),
+        encoding=np.full(60, 0.25),
+        unit="GFLOPs",
+    )
+    fold = Fold.whole(Learned(bed, 0, 0), bed)
+    free = {"a", "b", "random", BEST, "majority of all", "the surest of all"}
+    free |= {"confidence threshold", LABEL, f"{LABEL}, oracle", ORACLE}
+    free |= {"best set of agents, all asked", "everyone asked, verified"}
+    found = {row.name: decided(bed, row, 0.05, [fold]) for row in rows(bed)}
+    assert free < set(found)
+    for name, given in found.items():
+        assert given.deciding is not None
+        assert (given.deciding == (0 if name in free else 0.25)).all(), name
+    # The table says what a question took, and what was right for it.
+    chosen = [row for row in rows(bed) if row.name in ("b", NEAREST)]
+    table = price_table(bed, {(row.name, 0.0): found[row.name] for row in chosen}, chosen, 0.0)
+    heads = [c if isinstance(c, str) else c.name for c in table.columns]
+    place = heads.index("GFLOPs")
+    assert heads[place + 1] == "EM per GFLOP"
+    dear, near = table.rows
+    assert dear[place] == pytest.approx(1.0)
+    assert dear[place + 1] == pytest.approx(em[:, 1].mean())
+    assert near[place] == pytest.approx(float(taken(bed, found[NEAREST]).mean()))
+    assert "encoding the question" in table.notes[1]
+
+
+def test_answers_begin_and_end_at_characters(tmp_path: Path) -> None:
+    context = "the red barn, then the red house."
+    example = ReadingExample("1", "where?", context, ("the red house",), (19,))
+    house, barn = context.index("red house"), context.index("red barn")
+    spans = [(house, house + 9), (barn, barn + 8), (barn, house + 10), (0, 3), None]
+    found = both_ends_at([example], [spans])
+    # Articles and full stops move no end; the same word at another place is another place.
+    assert found[0].tolist() == [[1, 1], [0, 0], [0, 1], [0, 0], [0, 0]]
+    assert not both_ends_at([replace(example, answers=(), starts=())], [spans]).any()
+
+    class Second:
+        name = "second"
+
+        def answer(
+            self,
+            questions: Sequence[str],
+            contexts: Sequence[Sequence[Passage]],
+            deadline: Deadline | None = None,
+        ) -> list[Answer]:
+            place = context.rindex("red")
+            return [Answer(q, "red", 1.0, start=place, end=place + 3) for q in questions]
+
+        def estimate(
+            self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+        ) -> list[Cost]:
+            return [Cost()] * len(questions)
+
+    agent = Placed(Second(), tmp_path / "spans" / "second.jsonl")
+    # Of an answer that was kept without its place the first that has its text counts.
+    assert agent.spans([example], ["red"]) == [(4, 7)]
+    assert agent.spans([example], ["blue"]) == [None]
+    agent.answer(["where?"], [[Passage("1", context)]])
+    assert agent.spans([example], ["red"]) == [(house, house + 3)]
+    assert agent.spans([example], [None]) == [None]
+
+
+def test_golden_answers_of_judged_questions() -> None:
+    assert golden("291 episodes/291") == ["291 episodes/291", "291 episodes", "291"]
+    assert golden("AC/DC")[0] == "AC/DC"
+    assert golden("red") == ["red"]
+    assert golden("") == []
 
 
 def test_where_an_answer_begins_and_ends_right() -> None:
@@ -419,6 +534,11 @@ def test_the_beds(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     other = judged(data, backbone, ArrayCache(tmp_path), silent)
     assert other.agents == tuple(name for name, _ in JUDGED.values())
     assert sorted(np.bincount(other.folds)) == [12] * 5
+    # Right is what people say; "it is red" has one word of three.
+    assert set(other.em.ravel().tolist()) == {0, 1}
+    np.testing.assert_allclose(other.f1, other.em * 0.5)
+    assert not bed.counted
+    np.testing.assert_array_equal(bed.costs, np.tile(bed.units, (len(bed), 1)))
 
 
 def test_what_a_look_is_worth(data: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -467,7 +587,9 @@ def test_how_seldom_the_dearest_has_to_be_asked(
     data: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     bed = squad(data, backbone, ArrayCache(tmp_path), silent)
-    (table,) = economy(bed, all_folds(bed))
+    folds = all_folds(bed)
+    ours = {row.name: row for row in rows(bed)}[OURS]
+    (table,) = economy(bed, folds, {0.0: decided(bed, ours, 0.0, folds)})
     unsure = [row for row in table.rows if row[1] == "others are unsure"]
     asked, cost = ([float(row[i]) for row in unsure] for i in (2, 3))  # type: ignore[arg-type]
     assert asked == sorted(asked)
@@ -480,9 +602,50 @@ def test_how_seldom_the_dearest_has_to_be_asked(
         interval = row[5]
         assert isinstance(interval, Interval)
         assert interval.low <= float(row[6]) <= interval.mean  # type: ignore[arg-type]
+    chosen, cascade = table.rows[-2:]
+    assert [row[:2] for row in (chosen, cascade)] == [[None, CHOSEN], [None, f"{OURS}, price 0"]]
+    assert all(float(row[6]) <= row[5].mean for row in (chosen, cascade))  # type: ignore[arg-type, union-attr]
+    # What is chosen for a fold depends on its record alone.
+    turned = replace(bed, em=np.where(bed.folds[:, None] == 0, 1 - bed.em, bed.em))
+    one, two = (
+        re.findall(r"\d+", t.notes[1].split("Chosen:")[1])
+        for t in (table, *economy(turned, all_folds(turned), {}))
+    )
+    assert len(one) == 5
+    assert one[0] == two[0]
     # Where two agents are the dearest nobody is the one to be spared.
     level = replace(bed, units=np.ones(len(bed.agents)))
-    assert economy(level, all_folds(level)) == []
+    assert economy(level, all_folds(level), {}) == []
+
+
+def test_a_rejector_that_reads(data: Path, backbone: Backbone, tmp_path: Path) -> None:
+    bed = squad(data, backbone, ArrayCache(tmp_path), silent)
+    fold = Fold.of(bed, 0, 0)
+    plan = Plan(measure=None, epochs=1, evaluations=1)
+    steps: list[str] = []
+    reading = Reading(
+        backbone,
+        backbone,
+        tmp_path,
+        lambda what, done, of: steps.append(what),
+        [Reads(layers=1, max_length=32, rank=2, plan=plan)],
+    )
+    table = readers(bed, fold, reading, prices=(0.0, 0.2))
+    names = [
+        BEST,
+        SURROGATE,
+        OURS,
+        "a rejector that reads, printed",
+        "a rejector that reads, shifted",
+    ]
+    assert [row[:2] for row in table.rows] == [[p, name] for p in (0.0, 0.2) for name in names]
+    assert {"training an adapter, 1 layers"} == set(steps)
+    # Nothing is trained again, and what reading takes has no place among published costs.
+    trained, again = len(steps), readers(bed, fold, reading, prices=(0.0, 0.2))
+    assert again.rows == table.rows
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    assert len(steps) <= 2 * trained
+    assert reading.allocate(fold, reading.reads[0], 0.2).deciding is None
 
 
 def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -498,15 +661,16 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     )
     titles = [table.title for table in found.tables]
     first = "ten readers, SQuAD"
-    assert titles[:6] == [
+    assert titles[:7] == [
         f"{first}: price 0",
         f"{first}: price 0.2",
         f"{first}: utility",
+        f"{first}: who is asked",
         f"{first}: how seldom BERT, ensemble has to be asked",
         f"{first}: mistaken prices",
         f"{first}: promises",
     ]
-    assert len(titles) == 16
+    assert len(titles) == 19
     table = found.tables[0]
     assert [row[0] for row in table.rows] == SOME
     em = {row[0]: float(row[2]) for row in table.rows}  # type: ignore[arg-type]

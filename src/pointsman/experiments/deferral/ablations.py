@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from pointsman.backbone.encoder import Backbone
-from pointsman.defer.adapted import Reads, learn, outputs
 from pointsman.defer.network import Fit
 from pointsman.defer.surrogate import deferral
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.deferral.bed import Bed
 from pointsman.experiments.deferral.measured import outcome, utility
+from pointsman.experiments.deferral.reading import Reading, read_by
 from pointsman.experiments.deferral.rows import (
     BEST,
     EVERYONE,
     OURS,
     REJECTOR,
+    SURROGATE,
     Fold,
     Given,
     Learned,
@@ -32,45 +31,14 @@ from pointsman.experiments.deferral.rows import (
     rejector,
     rows,
 )
-from pointsman.experiments.report import Show
 
 HIDDEN = (0, 16, 64, 256, 1024)
 MUDDLED = (0.0, 0.25, 0.5, 1.0)
 PRICE = 0.05
 
 LOSS = partial(deferral, u=1.0, kind="shifted")
-SURROGATE = "surrogate, u = 1, shifted"
 
 Way = Callable[[Fold], Given]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a rejector that reads through an adapter needs: `folder` keeps the runs, `fast` is an encoder of
-    the same weights that need not train.
-    """
-
-    backbone: Backbone
-    fast: Backbone
-    folder: Path
-    show: Show
-    reads: Sequence[Reads] = (Reads(), Reads(layers=None))
-
-    def allocate(self, fold: Fold, reads: Reads) -> Given:
-        """Trained end to end on the fold's questions and passages."""
-        costs = fold.pricing(PRICE).costs(1 - fold.train.em).astype(np.float32)
-        part = learn(
-            self.backbone,
-            fold.train.pairs,
-            costs,
-            LOSS,
-            SURROGATE,
-            reads,
-            self.folder / "runs",
-            lambda each: self.show(f"training {_read_by(reads)}", each.step, each.steps),
-        )
-        scores = outputs(self.fast, part, fold.test.pairs, reads)
-        return Given.one(scores.argmax(axis=1).astype(np.int64), fold.agents)
 
 
 def rejectors(bed: Bed, folds: Sequence[Fold], reading: Reading | None = None) -> Table:
@@ -81,17 +49,22 @@ def rejectors(bed: Bed, folds: Sequence[Fold], reading: Reading | None = None) -
 
         def learned(fold: Fold, plan: Fit = plan) -> Given:
             found = rejector(fold, PRICE, LOSS, plan).allocate(fold.known[1])
-            return Given.one(found, fold.agents)
+            return fold.one(found)
 
         cells.append(
             [f"{hidden} hidden units" if hidden else "linear", *_line(bed, folds, learned)]
         )
     for reads in () if reading is None else reading.reads:
-        read = partial(reading.allocate, reads=reads)  # type: ignore[union-attr]
-        cells.append([_read_by(reads), *_line(bed, folds, read)])
+        read = partial(reading.allocate, reads=reads, price=PRICE)  # type: ignore[union-attr]
+        cells.append([read_by(reads), *_line(bed, folds, read)])
+    counted = (
+        "what these take of the question is counted, and what those with an adapter take to read both."
+        if bed.counted
+        else "what a rejector itself takes has no place among published costs and is not counted."
+    )
     note = (
         f"The loss of u = 1, shifted, at price {PRICE:g}. All but those with an adapter see the base's "
-        "vectors of question and passage; what a rejector itself takes is not counted."
+        f"vectors of question and passage; {counted}"
     )
     return Table(f"{bed.name}: the rejector's size", ["rejector", *_COLUMNS], cells, [note])
 
@@ -111,7 +84,7 @@ def muddled(bed: Bed, folds: Sequence[Fold]) -> Table:
             return test
 
         def surrogate(fold: Fold, seen: Callable[[Fold], np.ndarray] = seen) -> Given:
-            return Given.one(learned[fold.number].allocate(seen(fold)), fold.agents)
+            return fold.one(learned[fold.number].allocate(seen(fold)))
 
         def ours(fold: Fold, seen: Callable[[Fold], np.ndarray] = seen) -> Given:
             return looking(fold, PRICE, seen(fold))
@@ -208,12 +181,6 @@ def went_on(earlier: Learned, learned: Learned, test: Bed) -> Table:
             cells.append([name, what, *_cells(test, given), lost if given is stale else None])
     note = f"At price {PRICE:g}; all are tested as they are now."
     return Table(f"{test.name}: agents that learned on", columns, cells, [note])
-
-
-def _read_by(reads: Reads) -> str:
-    return (
-        "an adapter, all layers" if reads.layers is None else f"an adapter, {reads.layers} layers"
-    )
 
 
 _COLUMNS: list[Column | str] = [

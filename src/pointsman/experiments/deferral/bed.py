@@ -26,6 +26,7 @@ from pointsman.types import Passage, ReadingExample
 
 Floats = npt.NDArray[np.float64]
 FOLDS = 5
+GFLOPS = "GFLOPs"
 
 # Of every five articles these are in squad-articles' training part (docs/data.md).
 _LEARNED = (0, 1, 2)
@@ -39,6 +40,11 @@ class Bed:
     `units` [A], and what is known before anyone is asked, `features` [n, d]. `clusters` [n] are not
     resampled apart, and no fold [n] shares one with another. `sets` [n] is the data set that each is
     from, `pairs` [n] are question and context.
+
+    `units` are means, by which is decided; `costs` [n, A] is what each question took of each agent, and
+    `encoding` [n] what a look at the question before anyone is asked takes, both in the same `unit`. Where
+    costs are published proportions every question takes the mean, and looking, which has no place among
+    them, nothing. `note` is what a reader of its tables should know.
     """
 
     name: str
@@ -55,6 +61,14 @@ class Bed:
     missing: int
     sets: npt.NDArray[np.int64]
     pairs: Sequence[tuple[str, str]]
+    costs: Floats
+    encoding: Floats
+    note: str = ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether costs were counted, in GFLOPs, question by question."""
+        return self.unit == GFLOPS
 
     def __len__(self) -> int:
         return len(self.em)
@@ -82,7 +96,17 @@ class Bed:
         return replace(self, said=self.said.take(rows), pairs=pairs, **by_question)
 
 
-_BY_QUESTION = ("em", "f1", "ends", "clusters", "folds", "features", "sets")
+_BY_QUESTION = (
+    "em",
+    "f1",
+    "ends",
+    "clusters",
+    "folds",
+    "features",
+    "sets",
+    "costs",
+    "encoding",
+)
 
 
 def squad(
@@ -127,7 +151,8 @@ def _ten_readers(
     examples: Sequence[ReadingExample],
     judge: Judge | None,
 ) -> Bed:
-    names, units = zip(*sorted(SQUAD.values(), key=lambda each: each[1]), strict=True)
+    names, published = zip(*sorted(SQUAD.values(), key=lambda each: each[1]), strict=True)
+    units = np.array(published)
     files = {name: key for key, (name, _) in SQUAD.items()}
     columns = []
     for name in names:
@@ -152,7 +177,7 @@ def _ten_readers(
     return Bed(
         "ten readers, SQuAD" if judge is None else "ten readers, looked at",
         names,
-        np.array(units),
+        units,
         "million parameters",
         said(questions, contexts, answers, looked=looked),
         scored(answers, right, exact_match),
@@ -164,6 +189,7 @@ def _ten_readers(
         sum(text is None for row in answers for text in row),
         np.zeros(len(answers), dtype=np.int64),
         list(zip(questions, contexts, strict=True)),
+        *proportions(units, len(answers)),
     )
 
 
@@ -176,17 +202,18 @@ def judged(
     found = read_judged_answers(file)[:limit]
     order = sorted(JUDGED, key=lambda key: JUDGED[key][1])
     right = np.array([[float(each.right.get(key, False)) for key in order] for each in found])
+    units = np.array([JUDGED[key][1] for key in order])
     questions = [each.question for each in found]
     answers = [[each.answers.get(key) for key in order] for each in found]
     nothing = [""] * len(found)
     return Bed(
         "five systems, judged by people",
         tuple(JUDGED[key][0] for key in order),
-        np.array([JUDGED[key][1] for key in order]),
+        units,
         "dollars for a thousand",
         said(questions, nothing, answers),
         right,
-        right,
+        scored(answers, [golden(each.golden) for each in found], f1),
         np.stack([right, right], axis=-1),  # people judged whole answers
         np.arange(len(found)),
         np.random.default_rng(0).permutation(len(found)) % FOLDS,
@@ -194,7 +221,29 @@ def judged(
         sum(text is None for row in answers for text in row),
         np.zeros(len(answers), dtype=np.int64),
         list(zip(questions, nothing, strict=True)),
+        *proportions(units, len(answers)),
+        "EM is what people call right. F1 is of all that a system said, whole sentences for the most part, "
+        "with the golden answers.",
     )
+
+
+def golden(listed: str) -> list[str]:
+    """The right answers of a judged question, which its file divides by slashes; and all of it, since a name
+    may hold one.
+    """
+    parts = [listed, *listed.split("/")]
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def proportions(units: Floats, count: int) -> tuple[Floats, Floats]:
+    """Costs [n, A] of so many questions that all take the same, and what looking takes, which is unknown."""
+    return np.tile(units, (count, 1)), np.zeros(count)
+
+
+def question_gflops(backbone: Backbone, questions: Sequence[str]) -> Floats:
+    """What it takes to encode each question [n]; its passage's vector stands in the index already."""
+    ids = backbone.token_ids(questions, "query")
+    return np.array([backbone.shape.forward_gflops(1, len(each)) for each in ids])
 
 
 def scored(

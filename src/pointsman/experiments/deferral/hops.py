@@ -12,14 +12,16 @@ from pointsman.data.multihop import MultihopQuestion, read_multihop
 from pointsman.data.testbed import check_files
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.deferral.ablations import PRICE, SURROGATE
+from pointsman.experiments.deferral.ablations import PRICE
 from pointsman.experiments.deferral.bed import FOLDS
 from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.rows import (
     BEST,
     EVERYONE,
+    NEAREST,
     ORACLE,
     OURS,
+    SURROGATE,
     Fold,
     Learned,
     all_folds,
@@ -32,7 +34,7 @@ from pointsman.read.likelihood import mentions
 from pointsman.types import ReadingExample
 
 TESTED = ("hotpotqa-dev500", "2wiki-dev164")
-ROWS = (BEST, "nearest questions", "logistic", SURROGATE, OURS, EVERYONE, ORACLE)
+ROWS = (BEST, NEAREST, "logistic", SURROGATE, OURS, EVERYONE, ORACLE)
 ELSEWHERE, HERE = "questions of one passage", "these, five-fold"
 
 

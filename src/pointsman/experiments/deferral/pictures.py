@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pointsman.evaluate.calibration import reliability
 from pointsman.experiments.deferral.bed import Bed
+from pointsman.experiments.deferral.measured import outcome
 from pointsman.experiments.deferral.rows import OURS, Fold, Given, Row
 from pointsman.experiments.drawing import COLOURS, DASHES, MARKERS, drawing
 from pointsman.experiments.relevance.pictures import reliability_diagrams
@@ -30,8 +31,7 @@ def draw_frontier(
 
     What is far below the best agent is left out, so that the frontier can be seen.
     """
-    units = bed.units / bed.units.max()
-    rows = np.arange(len(bed))
+    units = bed.costs.mean(axis=0) / bed.units.max()
     with drawing(path, 5.2, 3.4) as figure:
         axes = figure.subplots()
         alone = 100 * bed.em.mean(axis=0)
@@ -52,9 +52,8 @@ def draw_frontier(
         for i, name in enumerate(lines):
             points = []
             for price in prices:
-                given = found[name, price]
-                cost = float((given.asked @ units).mean())
-                points.append((cost, 100 * float(bed.em[rows, given.given].mean())))
+                em, _, cost = outcome(bed, found[name, price])
+                points.append((float(cost.mean()), 100 * float(em.mean())))
             x, y = zip(*sorted(points), strict=True)
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
             axes.plot(x, y, DASHES[i % len(DASHES)], label=name, markersize=3, **style)

@@ -34,16 +34,20 @@ _INNER = 3
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What was done with n questions: whose answer was `given` [n], and who was `asked` [n, A]."""
+    """What was done with n questions: whose answer was `given` [n], and who was `asked` [n, A].
+
+    `deciding` [n] is what it took to decide that, in the bed's unit, None for nothing.
+    """
 
     given: Choices
     asked: npt.NDArray[np.bool_]
     chance: Floats | None = None
+    deciding: Floats | None = None
 
     @classmethod
-    def one(cls, choice: Choices, agents: int) -> Given:
+    def one(cls, choice: Choices, agents: int, deciding: Floats | None = None) -> Given:
         """One agent was asked, and its answer given."""
-        return cls(choice, np.eye(agents, dtype=bool)[choice])
+        return cls(choice, np.eye(agents, dtype=bool)[choice], deciding=deciding)
 
 
 class Learned:
@@ -131,6 +135,10 @@ class Fold:
         """Costs at a price."""
         return Pricing.at(price, self.train.agents, self.train.units.tolist())
 
+    def one(self, choice: Choices) -> Given:
+        """One agent was asked about each test question, after a look at the question's vector."""
+        return Given.one(choice, self.agents, self.test.encoding)
+
     @cached_property
     def known(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Features of training and test questions, reduced to their main directions in training."""
@@ -190,7 +198,7 @@ def rows(bed: Bed) -> list[Row]:
         Row("random", "control", lambda fold, price: _random(fold)),
         Row(BEST, "control", lambda fold, price: _always(fold, _alone(fold, price))),
         Row("majority of all", "control", lambda fold, price: _majority(fold)),
-        Row("nearest questions", "control", lambda f, price: _by_errors(f, f.neighbours, price)),
+        Row(NEAREST, "control", lambda f, price: _by_errors(f, f.neighbours, price)),
         Row("logistic", "control", lambda f, price: _by_errors(f, f.expected, price)),
     ]
     if bed.said.own.any():
@@ -216,7 +224,7 @@ def rows(bed: Bed) -> list[Row]:
     made += [
         Row("PiCCE", "recent", partial(_learned, loss=picce)),
         Row("MILD", "recent", partial(_learned, loss=None)),
-        Row("lift, with evidence", "ours", _lifted),
+        Row(LIFT, "ours", _lifted),
         Row(OURS, "ours", _looked),
         Row("the same, shuffled", "control", _shuffled),
         Row(TOGETHER, "control", _together),
@@ -227,6 +235,9 @@ def rows(bed: Bed) -> list[Row]:
 
 
 BEST = "best single at that price"
+NEAREST = "nearest questions"
+SURROGATE = "surrogate, u = 1, shifted"
+LIFT = "lift, with evidence"
 OURS = "look before you ask"
 ORACLE = "oracle"
 EVERYONE = "everyone asked, verified"
@@ -244,12 +255,15 @@ def by_fold(bed: Bed, folds: Sequence[Fold], decide: Callable[[Fold], Given]) ->
     given = np.zeros(len(bed), dtype=np.int64)
     asked = np.zeros(bed.em.shape, dtype=bool)
     chance = np.full(len(bed), np.nan)
+    deciding = np.zeros(len(bed))
     for fold in folds:
         found = decide(fold)
         given[fold.rows], asked[fold.rows] = found.given, found.asked
         if found.chance is not None:
             chance[fold.rows] = found.chance
-    return Given(given, asked, None if np.isnan(chance).any() else chance)
+        if found.deciding is not None:
+            deciding[fold.rows] = found.deciding
+    return Given(given, asked, None if np.isnan(chance).any() else chance, deciding)
 
 
 def all_folds(bed: Bed, seed: int = 0) -> list[Fold]:
@@ -279,7 +293,7 @@ def _majority(fold: Fold) -> Given:
 
 
 def _by_errors(fold: Fold, errors: Floats, price: float) -> Given:
-    return Given.one(cheapest(fold.pricing(price).costs(errors)), fold.agents)
+    return fold.one(cheapest(fold.pricing(price).costs(errors)))
 
 
 def _surest(fold: Fold) -> Given:
@@ -338,21 +352,21 @@ def _learned(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor] 
     if loss is None:
         costs = fold.pricing(price).costs(1 - fold.train.em)
         loss = partial(mild, rho=margins(torch.from_numpy(costs.astype(np.float32))))
-    return Given.one(rejector(fold, price, loss).allocate(fold.known[1]), fold.agents)
+    return fold.one(rejector(fold, price, loss).allocate(fold.known[1]))
 
 
 def _graded(fold: Fold, price: float) -> Given:
     """The same where an answer is the less wrong the more of its words are right."""
     loss = partial(deferral, u=1.0, kind="shifted")
     found = rejector(fold, price, loss, right=fold.train.f1)
-    return Given.one(found.allocate(fold.known[1]), fold.agents)
+    return fold.one(found.allocate(fold.known[1]))
 
 
 def _by_ends(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor]) -> Given:
     """The paper's two allocations, of a span's start and of its end; where they disagree one answers both."""
     start, end = (rejector(fold, price, loss, right=fold.train.ends[..., i]) for i in range(2))
     known = fold.known[1]
-    return Given.one(one_agent(start.scores(known), end.scores(known)), fold.agents)
+    return fold.one(one_agent(start.scores(known), end.scores(known)))
 
 
 def rejector(
@@ -369,24 +383,29 @@ def rejector(
 
 def _lifted(fold: Fold, price: float) -> Given:
     beta = fold.pricing(price).beta
-    return Given.one(fold.lift.allocate(fold.known[1], beta), fold.agents)
+    return fold.one(fold.lift.allocate(fold.known[1], beta))
 
 
 def _looked(fold: Fold, price: float) -> Given:
     return looking(fold, price, fold.known[1])
 
 
-def looking(fold: Fold, price: float, before: npt.NDArray[np.float32]) -> Given:
-    """Looks before it asks, where this is known before [n, d]."""
-    asked = fold.cascade.ask(fold.test.said, before, fold.units, price)
-    return Given(asked.choice, asked.seen, asked.chance.astype(float))
+def looking(
+    fold: Fold, price: float, before: npt.NDArray[np.float32], believed: Floats | None = None
+) -> Given:
+    """Looks before it asks, where this is known before [n, d]; `believed` [A] is what it holds agents to
+    take, if not what they do.
+    """
+    units = fold.units if believed is None else believed
+    asked = fold.cascade.ask(fold.test.said, before, units, price)
+    return Given(asked.choice, asked.seen, asked.chance.astype(float), fold.test.encoding)
 
 
 def _shuffled(fold: Fold, price: float) -> Given:
     """As often the same agents, but for other questions."""
     found = _looked(fold, price)
     order = np.random.default_rng([fold.seed, fold.number]).permutation(len(fold.test))
-    return Given(found.given[order], found.asked[order])
+    return Given(found.given[order], found.asked[order], deciding=found.deciding)
 
 
 def _together(fold: Fold, price: float) -> Given:
@@ -406,4 +425,5 @@ def _together(fold: Fold, price: float) -> Given:
 
 def _oracle(fold: Fold, price: float) -> Given:
     """Knows who is right, and asks the cheapest of them."""
-    return _by_errors(fold, 1 - fold.test.em, price)
+    costs = fold.pricing(price).costs(1 - fold.test.em)
+    return Given.one(cheapest(costs), fold.agents)

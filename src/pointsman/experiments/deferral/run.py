@@ -17,7 +17,6 @@ from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.deferral.ablations import (
-    Reading,
     elsewhere,
     looked,
     muddled,
@@ -27,18 +26,24 @@ from pointsman.experiments.deferral.ablations import (
 from pointsman.experiments.deferral.bed import Bed, judged, looked_at, squad
 from pointsman.experiments.deferral.economy import economy
 from pointsman.experiments.deferral.hops import check_several, several
-from pointsman.experiments.deferral.measured import outcome, utility
+from pointsman.experiments.deferral.measured import outcome, taken, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
+from pointsman.experiments.deferral.reading import Reading, readers
 from pointsman.experiments.deferral.rows import (
     BEST,
+    LIFT,
+    NEAREST,
+    ORACLE,
     OURS,
     REJECTOR,
+    SURROGATE,
     Fold,
     Given,
     Learned,
     Row,
     all_folds,
     decided,
+    looking,
     rows,
 )
 from pointsman.experiments.deferral.specialists import SETS, Sizes, Specialists
@@ -55,6 +60,9 @@ WRONG = (0.1, 0.5, 2.0, 10.0)
 """By how much the prices of all agents but the dearest are mistaken."""
 
 PROMISES = (0.02, 0.05, 0.1, 0.2)
+
+MAIN = (BEST, NEAREST, SURROGATE, LIFT, OURS, ORACLE)
+"""Rows of which a table says whom they ask."""
 
 Results = Mapping[tuple[str, float], Given]
 
@@ -101,9 +109,14 @@ def run(
         tables += report(bed, folds, found, chosen, prices)
         if only is None:
             show(f"{bed.name}: ablations", 0, 1)
+            reading = Reading(backbone, fast or backbone, folder, show)
             # Through an adapter it takes minutes a fold; there is one fold of our own readers' questions.
-            adapted = Reading(backbone, fast or backbone, folder, show) if len(folds) == 1 else None
-            tables += [rejectors(bed, folds, adapted), muddled(bed, folds)]
+            tables += [
+                rejectors(bed, folds, reading if len(folds) == 1 else None),
+                muddled(bed, folds),
+            ]
+            if short == squad.__name__:
+                tables.append(readers(bed, folds[0], reading))
         details[bed.name] = {
             "questions": len(bed),
             "missing answers": bed.missing,
@@ -166,9 +179,11 @@ def report(
     names = {row.name for row in chosen}
     tables = [price_table(bed, found, chosen, price) for price in prices]
     tables.append(utility_table(bed, found, chosen, prices))
+    if names.intersection(MAIN):
+        tables.append(asked_table(bed, found, chosen, prices))
     if OURS in names:
         tables += [
-            *economy(bed, folds),
+            *economy(bed, folds, {price: found[OURS, price] for price in prices}),
             wrong_prices(bed, folds, prices),
             promises(bed, found[OURS, prices[0]]),
         ]
@@ -185,6 +200,7 @@ def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -
         Column("F1", scale=100, decimals=2),
         Column("cost", scale=100),
         Column("EM per cost", decimals=2),
+        *_COUNTED * bed.counted,
         Column(f"{dearest} asked", scale=100),
         Column("utility", scale=100, decimals=2),
         Column("EM against best single", scale=100, decimals=2),
@@ -198,6 +214,9 @@ def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -
         em, graded, cost = outcome(bed, mine)
         line: list[Cell] = [row.name, row.kind, float(em.mean()), float(graded.mean())]
         line += [float(cost.mean()), float(em.mean() / cost.mean())]
+        if bed.counted:
+            gflops = float(taken(bed, mine).mean())
+            line += [gflops, float(em.mean()) / gflops]
         line += [float(mine.asked[:, -1].mean()), float(utility(bed, mine, price).mean())]
         if base is None:
             line += [None, None]
@@ -212,7 +231,37 @@ def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -
         f"{len(bed):,} questions{learned}; intervals over {len(set(clusters)):,} clusters. Cost: of all "
         f"that were asked, {dearest} alone 100. Utility: EM less the price times the cost."
     )
-    return Table(f"{bed.name}: price {price:g}", columns, cells, [note])
+    counted = (
+        f"Costs are what each question took of each agent, {dearest}'s mean on the record being 100; rows "
+        "decide by the means of the record. Rows that look at the question's vector before they ask also "
+        "pay for encoding the question; its passage's vector stands in the index already and is not counted."
+    )
+    proportional = (
+        "Costs are published proportions, the same for every question; what deciding takes has no place "
+        "among them and is not counted."
+    )
+    notes = [note, counted if bed.counted else proportional, *filter(None, [bed.note])]
+    return Table(f"{bed.name}: price {price:g}", columns, cells, notes)
+
+
+_COUNTED = [
+    Column("GFLOPs", decimals=2),
+    Column("EM per GFLOP", scale=100, decimals=2),
+]
+
+
+def asked_table(bed: Bed, found: Results, chosen: Sequence[Row], prices: Sequence[float]) -> Table:
+    """On how many of the questions the main rows ask each agent, at every price."""
+    columns: list[Column | str] = [Column("price", decimals=2), "row"]
+    columns += [Column(name, scale=100) for name in bed.agents]
+    cells: list[list[Cell]] = [
+        [price, row.name, *found[row.name, price].asked.mean(axis=0).tolist()]
+        for price in prices
+        for row in chosen
+        if row.name in MAIN
+    ]
+    note = "Percent of the questions on which each agent was asked, the cheapest first."
+    return Table(f"{bed.name}: who is asked", columns, cells, [note])
 
 
 def utility_table(
@@ -276,8 +325,7 @@ def wrong_prices(bed: Bed, folds: Sequence[Fold], prices: Sequence[float]) -> Ta
             total = 0.0
             for fold in folds:
                 believed = np.append(fold.units[:-1] * factor, fold.units[-1])
-                asked = fold.cascade.ask(fold.test.said, fold.known[1], believed, price)
-                given = Given(asked.choice, asked.seen)
+                given = looking(fold, price, fold.known[1], believed)
                 total += float(utility(fold.test, given, price).sum())
             line.append(total / len(bed))
         cells.append(line)

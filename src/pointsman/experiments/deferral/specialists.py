@@ -28,7 +28,8 @@ from pointsman.defer.candidates import said
 from pointsman.defer.record import Record, collect
 from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match, f1
-from pointsman.experiments.deferral.bed import Bed, before, both_ends, scored
+from pointsman.experiments.deferral.bed import GFLOPS, Bed, before, question_gflops, scored
+from pointsman.experiments.deferral.spans import Placed, both_ends_at
 from pointsman.experiments.report import Show
 from pointsman.read.agent import ReaderAgent
 from pointsman.read.examples import examples_digest
@@ -93,7 +94,7 @@ class Keyed:
     """A reader at work, and what its answers are kept under."""
 
     key: str
-    agent: ReaderAgent
+    agent: Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,10 @@ class Specialists:
         agents = self._earlier if earlier else self._agents
         record = self._asked(agents, asked)
         examples = [each.example for each in asked]
+        columns = zip(*record.texts, strict=True)
+        spans = [
+            each.agent.spans(examples, texts) for each, texts in zip(agents, columns, strict=True)
+        ]
         golden = [each.answers for each in examples]
         questions = [each.question for each in examples]
         contexts = [each.context for each in examples]
@@ -228,17 +233,19 @@ class Specialists:
             "readers of our own",
             tuple(each.agent.name for each in self._agents),
             self.units,
-            "GFLOPs",
+            GFLOPS,
             said(questions, contexts, record.texts, record.sure),
             scored(record.texts, golden, exact_match),
             scored(record.texts, golden, f1),
-            both_ends(record.texts, golden),
+            both_ends_at(examples, list(zip(*spans, strict=True))),
             np.array([self._cluster(each) for each in asked]),
             np.zeros(len(asked), dtype=np.int64),
             before(self._fast, questions, contexts, self._cache, self._show),
             sum(text is None for row in record.texts for text in row),
             np.array([each.number for each in asked]),
             list(zip(questions, contexts, strict=True)),
+            np.array([[cost.gflops for cost in row] for row in record.costs]),
+            question_gflops(self._fast, questions),
         )
 
     def _cluster(self, asked: Asked) -> int:
@@ -265,7 +272,9 @@ class Specialists:
         self._fast.add_adapter(slot, part.adapter)
         read = SpanReader(self._fast, part.head, slot, settings)
         base = self._backbone.identity.sha256[:8]
-        return Keyed(f"{base}-{key}", ReaderAgent(read, name=name))
+        known_by = f"{base}-{key}"
+        spans = self._folder / "spans" / f"{known_by}.jsonl"
+        return Keyed(known_by, Placed(ReaderAgent(read, name=name), spans))
 
     def _taught(
         self, made: Made, start: Learned, teacher: Learned, found: Mapping[str, Parts]

@@ -6,10 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.deferral.ablations import PRICE, SURROGATE
+from pointsman.experiments.deferral.ablations import PRICE
 from pointsman.experiments.deferral.bed import Bed
 from pointsman.experiments.deferral.measured import outcome
-from pointsman.experiments.deferral.rows import BEST, OURS, Fold, Given, Learned, decided, rows
+from pointsman.experiments.deferral.rows import (
+    BEST,
+    OURS,
+    SURROGATE,
+    Fold,
+    Given,
+    Learned,
+    decided,
+    rows,
+)
 from pointsman.experiments.deferral.specialists import Asked, Specialists
 from pointsman.experiments.deferral.troubles import TROUBLES
 
