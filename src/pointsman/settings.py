@@ -29,8 +29,8 @@ _NOT_SETTINGS = frozenset({"POINTSMAN_CACHE", "POINTSMAN_DEBUG"})
 
 
 class _Section(BaseModel):
-    # Strict, or `price: yes` would quietly be a price of 1.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Strict, or `price: yes` would quietly be a price of 1; and nothing is without end, or not a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class PassageSettings(_Section):
@@ -82,13 +82,15 @@ class ReadSettings(_Section):
     """How answers are read. `reader` is "default", a path, or a name under the specialists.
 
     Below `min_confidence` there is no answer. The default keeps 98 % of the right answers on dev and
-    is silent on half of the questions that have none there (results/answering-dev.md).
+    is silent on half of the questions that have none there (results/answering-dev.md). `seconds` is what
+    a question takes here, for the unit of that name (`DeferSettings`).
     """
 
     reader: str = "default"
     passages: int = Field(5, ge=1, le=1_000)
     n_best: int = Field(3, ge=1, le=100)
     min_confidence: float = Field(0.2, ge=0, le=1)
+    seconds: float = Field(0.0, ge=0)
 
 
 class RouteSettings(_Section):
@@ -109,9 +111,12 @@ class RouteSettings(_Section):
 class DeferSettings(_Section):
     """Who answers. `allocator` is "none" for the reader first and others where it is not sure enough, a
     path, or the name of an allocator under the specialists, trained for the agents of this workspace.
+
+    `unit` is what the price weighs of an agent: its dollars, its GFLOPs or its seconds for a question.
     """
 
     allocator: str = "none"
+    unit: Literal["dollars", "gflops", "seconds"] = "dollars"
 
 
 class AgentSettings(_Section):
@@ -119,10 +124,11 @@ class AgentSettings(_Section):
 
     `url` is the part before /chat/completions of any server of OpenAI's chat completions; `key` names the
     variable of the environment that holds the key. Dollars in and out are for a million tokens, `dollars`
-    for a question. `reader` is a specialist's name or path, or "hf:NAME" for a question-answering model
-    of Hugging Face's. `answers` is a JSON object, question -> answer. `right` is how often it is right
-    where it is asked, until something better is known. An `extractive` chat agent's answers count where
-    they stand in a passage.
+    is for a question of a reader or a file. `gflops` and `seconds`, for a question of anybody, are what the
+    price may weigh in their place (`DeferSettings.unit`); a reader's GFLOPs are counted where none are said.
+    `reader` is a specialist's name or path, or "hf:NAME" for a question-answering model of Hugging Face's.
+    `answers` is a JSON object, question -> answer. `right` is how often it is right where it is asked, until
+    something better is known. An `extractive` chat agent's answers count where they stand in a passage.
     """
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
@@ -134,6 +140,8 @@ class AgentSettings(_Section):
     key: str = ""
     dollars_in: float = Field(0.0, ge=0)
     dollars_out: float = Field(0.0, ge=0)
+    gflops: float = Field(0.0, ge=0)
+    seconds: float = Field(0.0, ge=0)
     right: float = Field(0.75, ge=0, le=1)
     concurrency: int = Field(8, ge=1, le=1_000)
     timeout: float = Field(30.0, gt=0)
@@ -157,6 +165,10 @@ class AgentSettings(_Section):
             )
         if self.url and not self.model:
             raise ValueError("an agent with a url names its model")
+        if self.url and self.dollars:
+            raise ValueError("an agent with a url says dollars_in and dollars_out, not dollars")
+        if not self.url and (self.dollars_in or self.dollars_out):
+            raise ValueError("an agent without a url says dollars, not dollars_in or dollars_out")
         return self
 
 
@@ -342,8 +354,9 @@ def _value(text: str, kind: Any) -> Any:
         return None
     if kind == list[str] | None:
         return [name.strip() for name in text.split(",") if name.strip()]
+    number = float if kind == float | None else kind
     try:
-        return kind(text) if kind in (int, float) else text
+        return number(text) if number in (int, float) else text
     except ValueError:
         return text
 

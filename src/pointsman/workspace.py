@@ -30,6 +30,7 @@ from pointsman.errors import (
 )
 from pointsman.settings import AgentSettings, Settings, read_settings, write_settings
 from pointsman.text import scrub
+from pointsman.trace import Cost
 from pointsman.types import Answer, BackboneIdentity, Hit, Passage, Where
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ READER = "reader"
 """What the local agent is called, whichever reader it is."""
 UNGRADED = UNSELECTED = UNALLOCATED = "none"
 PRETRAINED = "hf:"
+
+_NOT_OF_A_CHAT = {"right", "reader", "answers", "dollars", "gflops", "seconds"}
 
 
 def pretrained_name(grader: str) -> str | None:
@@ -364,7 +367,7 @@ class Workspace:
             name=READER,
             n_best=read.n_best,
             min_confidence=0.0 if learned else read.min_confidence,
-            gflops_per_token=self.backbone.shape.forward_gflops(1, 256) / 256,
+            gflops_per_token=self.reader.shape.forward_gflops(1, 256) / 256,
         )
         return [reader, *self.further_agents]
 
@@ -390,7 +393,7 @@ class Workspace:
         from pointsman.read.recorded import RecordedAgent
 
         if given.url:
-            said = given.model_dump(exclude={"right", "reader", "answers", "dollars"})
+            said = given.model_dump(exclude=_NOT_OF_A_CHAT)
             return ChatAgent(ChatSettings(confidence=given.right, **said))
         if given.answers:
             file = self.path / given.answers
@@ -454,15 +457,23 @@ class Workspace:
         from pointsman.defer.saved import load_allocator
 
         further = self.settings.agents
-        names, units = [READER, *(agent.name for agent in further)], [0.0, *self.agent_prices]
-        if self.settings.defer.allocator != UNALLOCATED:
-            folder = self._specialist(self.settings.defer.allocator, "allocator")
+        names = [READER, *(agent.name for agent in further)]
+        folder = self.allocator_folder
+        if folder is not None:
             if (folder / SPECIALIST_FILE).is_file():
-                return load_foreseeing(folder, self.backbone, names, units)
-            return load_allocator(folder, self.backbone, names, units, self.judge)
+                return load_foreseeing(folder, self.backbone, names, self.units)
+            # Looked up when asked for: the index may be opened anew meanwhile.
+            stored = lambda ids: self.store.of_ids(ids)  # noqa: E731
+            return load_allocator(folder, self.backbone, names, self.units, self.judge, stored)
         if not further:
             return FirstAgent(names)
-        return LookFirst(names, [0.0, *(agent.right for agent in further)], units)
+        return LookFirst(names, [0.0, *(agent.right for agent in further)], self.units)
+
+    @property
+    def allocator_folder(self) -> Path | None:
+        """Where a learned allocator lies, None where none is set. Raises SpecialistError."""
+        name = self.settings.defer.allocator
+        return None if name == UNALLOCATED else self._specialist(name, "allocator")
 
     @property
     def judge(self) -> Judge:
@@ -472,14 +483,53 @@ class Workspace:
         return partial(judge, self.reader)
 
     @property
-    def agent_prices(self) -> list[float]:
-        """Dollars for one question of a usual length from each agent of the settings; 1 each where all
-        are free.
+    def usual_costs(self) -> list[Cost]:
+        """What a question of a usual length takes of each agent, the reader first, as far as that is known."""
+        context = [Passage("", "x" * self.settings.passages.size)] * self.settings.read.passages
+        found = [agent.estimate(["x" * 60], [context])[0] for agent in self.agents]
+        said = [
+            Cost(seconds=self.settings.read.seconds),
+            *(Cost(each.gflops, each.seconds) for each in self.settings.agents),
+        ]
+        return [
+            Cost(ours.gflops or its.gflops, ours.seconds or its.seconds, its.usd)
+            for ours, its in zip(said, found, strict=True)
+        ]
+
+    @property
+    def units(self) -> list[float]:
+        """The same in the unit that a price weighs, `defer.unit`.
+
+        Raises ConfigError, naming what to set, for an agent of which that is not known, and for a price
+        where nobody takes anything.
         """
-        usual = "x" * self.settings.passages.size
-        context = [Passage("", usual)] * self.settings.read.passages
-        found = [agent.estimate(["x" * 60], [context])[0].usd for agent in self.further_agents]
-        return found if any(found) else [1.0] * len(found)
+        from pointsman.defer.cost import in_unit
+
+        unit, price, found = self.settings.defer.unit, self.settings.price, []
+        for agent, cost in zip(self.agents, self.usual_costs, strict=True):
+            taken = in_unit(cost, unit)
+            if taken is None:
+                place = (
+                    "under `read:`" if agent.name == READER else "beside its name under `agents:`"
+                )
+                raise ConfigError(
+                    f"how many {unit} a question takes of the agent {agent.name} is not known; set "
+                    f"`{unit}:` {place}, or another `unit:` under `defer:`"
+                )
+            found.append(taken)
+        if price and len(found) > 1 and not any(found):
+            raise ConfigError(
+                f"the price {price:g} weighs dollars, and no agent takes any; set what they take (`dollars_in`, "
+                "`dollars_out` or `dollars`), or `unit: gflops` or `unit: seconds` under `defer:`"
+            )
+        return found
+
+    @property
+    def asked_at_once(self) -> list[int]:
+        """How many questions each agent is asked in calls of their own at a time; 0 where many are answered in
+        one call, for nothing.
+        """
+        return [0, *(each.concurrency if each.url else 0 for each in self.settings.agents)]
 
     @cached_property
     def pipeline(self) -> Pipeline:

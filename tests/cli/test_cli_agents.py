@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import invoke
+import yaml
+from command_line import invoke, start
 
 from domains import COLOURS
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.specialist import load_specialist, save_specialist
 from pointsman.data.squad import write_squad
 from pointsman.read.reader import SpanReader
 from pointsman.types import Passage, ReadingExample
-from pointsman.workspace import DEFAULT_READER, SHIPPED, Workspace
+from pointsman.workspace import DEFAULT_READER, SHIPPED, SPECIALISTS, Workspace
+from spaces import change_settings
 from tiny import write_answering
 
 KEY = "sk-very-secret"
@@ -27,12 +34,29 @@ class _Reader(BaseHTTPRequestHandler):
     """A chat endpoint behind which a trained reader stands, so that its answers, and errors, are real."""
 
     reader: SpanReader
+    reading: threading.Lock
+    """Models are for one thread at a time."""
+    down: frozenset[str] = frozenset()
+    """Questions that it fails at, each time."""
+    throttled: frozenset[str] = frozenset()
+    """Questions that it refuses the first time."""
+    slow: float = 0.0
+    asked: Counter[str]
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         shown, _, question = body["messages"][1]["content"].rpartition("\n\nQuestion: ")
+        self.asked[question] += 1
+        time.sleep(self.slow)
+        if question in self.down:
+            self.send_error(500)
+            return
+        if question in self.throttled and self.asked[question] == 1:
+            self.send_error(429)
+            return
         passages = [Passage(text, text.partition("] ")[2]) for text in shown.split("\n\n[")]
-        spans = self.reader.read([question], [passages])[0].spans
+        with self.reading:
+            spans = self.reader.read([question], [passages])[0].spans
         text = spans[0].text if spans else "NONE"
         reply = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
         self.send_response(200)
@@ -45,9 +69,14 @@ class _Reader(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def handler() -> type[_Reader]:
     reader = SpanReader.load(Backbone.load(), SHIPPED / DEFAULT_READER)
-    handler = type("_Handler", (_Reader,), {"reader": reader})
+    more = {"reader": reader, "reading": threading.Lock(), "asked": Counter()}
+    return type("_Handler", (_Reader,), more)
+
+
+@pytest.fixture(scope="module")
+def url(handler: type[_Reader]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
@@ -91,6 +120,63 @@ def test_price(space: Path) -> None:
     assert far["asked"] == "where the reader is less sure than 79%"
     assert far["dollars for 1,000"] > 0
     assert "never" in invoke("agents", "price", space, "--price", "2").stdout
+
+
+def test_price_in_another_unit(space: Path) -> None:
+    """The local reader's GFLOPs are counted; what nobody knows is to be set, and is named."""
+
+    def price(**defer: str) -> Any:
+        change_settings(space, defer=defer)
+        return invoke("agents", "price", space, "--price", "0.2", "--json")
+
+    def refused(**defer: str) -> str:
+        found = price(**defer)
+        assert found.exit_code == 4
+        return " ".join(found.stderr.split())
+
+    assert "gflops a question takes of the agent far is not known; set `gflops:` beside" in refused(
+        unit="gflops"
+    )
+    _say(space, gflops=700.0, seconds=2.0)
+    found = json.loads(price(unit="gflops").stdout)
+    assert found["unit"] == "gflops"
+    reader, far = found["agents"]
+    assert (far["gflops"], far["cost"]) == (700, 0.2)
+    assert 10 < reader["gflops"] < 100
+    assert reader["cost"] == pytest.approx(0.2 * reader["gflops"] / 700, abs=1e-6)
+    assert "the agent reader is not known; set `seconds:` under `read:`" in refused(unit="seconds")
+    change_settings(space, read={"seconds": 0.5})
+    assert [row["cost"] for row in json.loads(price(unit="seconds").stdout)["agents"]] == [
+        0.05,
+        0.2,
+    ]
+    # In dollars the reader is free, whatever else it takes.
+    asked = json.loads(price(unit="dollars").stdout)["agents"]
+    assert [row["cost"] for row in asked] == [0, 0.2]
+
+
+def test_agents_that_are_free(space: Path) -> None:
+    """They cost nothing, whatever the price; where all do, a price of nothing is no price."""
+    _append(space, "- {name: free, reader: default, right: 0.5}")
+    priced = json.loads(invoke("agents", "price", space, "--price", "0.1", "--json").stdout)
+    assert [row["cost"] for row in priced["agents"]] == [0, 0.1, 0]
+    _say(space, dollars_in=0.0)
+    for words in (["agents", "price", space], ["ask", space, "What?"]):
+        refused = invoke(*words, "--price", "0.1")
+        assert refused.exit_code == 4
+        assert "the price 0.1 weighs dollars, and no agent takes any; set" in " ".join(
+            refused.stderr.split()
+        )
+    # Without a price there is nothing to weigh.
+    free = json.loads(invoke("agents", "price", space, "--json").stdout)
+    assert [row["cost"] for row in free["agents"]] == [0, 0, 0]
+
+
+def _say(space: Path, **said: float) -> None:
+    """More of the agent `far`."""
+    settings = yaml.safe_load((space / "pointsman.yaml").read_text("utf-8"))
+    far, *others = settings["agents"]
+    change_settings(space, agents=[far | said, *others])
 
 
 def test_test(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +316,21 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
     )
     assert answer["text"] == "red"
     assert answer["trace"]["steps"][4]["choice"] == ["reader"]
+    # What it does is asked of it.
+    priced = invoke("agents", "price", space, "--price", "0.9", env=used)
+    assert "The allocator allocator decides question by question" in priced.stdout
+    assert "at price 1 in dollars" in priced.stdout
+    rows = json.loads(invoke("agents", "price", space, "--price", "0.9", "--json", env=used).stdout)
+    asked = found["at"][-1]["asked"]
+    assert [row["asked"] for row in rows["agents"]] == [f"on {share:.0%}" for share in asked]
     _append(space, "- {name: more, url: 'http://x', model: m}")
-    refused = invoke("ask", space, "What?", env=used)
-    assert refused.exit_code == 4
-    assert "was trained for the agents reader, far, not for reader, far, more" in refused.stderr
+    for words in (["ask", space, "What?"], ["agents", "price", space]):
+        refused = invoke(*words, env=used)
+        assert refused.exit_code == 4
+        assert "was trained for the agents reader, far, not for reader, far, more" in refused.stderr
+    gone = invoke("agents", "price", space, env={"POINTSMAN_DEFER__ALLOCATOR": "nobody"})
+    assert gone.exit_code == 6
+    assert "no specialist 'nobody'" in " ".join(gone.stderr.split())
 
 
 def test_an_allocator_that_reads_decides_before_anybody_is_asked(
@@ -260,9 +357,10 @@ def test_an_allocator_that_reads_decides_before_anybody_is_asked(
     # Less sure than asked for: nothing is said, whoever was chosen.
     shy = invoke(*asked, "--price", "0.1", "--min-confidence", "1", env=used)
     assert json.loads(shy.stdout)["text"] == ""
-    other = invoke(*asked, "--price", "0.5", env=used)
-    assert other.exit_code == 4
-    assert "trained for the price 0.1 and no other, not for 0.5" in " ".join(other.stderr.split())
+    for elsewhere in (asked, ["agents", "price", space]):
+        other = invoke(*elsewhere, "--price", "0.5", env=used)
+        assert other.exit_code == 4
+        assert "for the price 0.1 and no other, not for 0.5" in " ".join(other.stderr.split())
     # The answers are kept: another policy asks nobody again, and needs no price.
     result = invoke(*words, "--policy", "errors", "--name", "any", env=env)
     assert result.exit_code == 0, result.stderr
@@ -274,6 +372,127 @@ def test_an_allocator_that_reads_decides_before_anybody_is_asked(
     assert "Decides who answers, at any price: reader, far." in (
         space / "specialists" / "any" / "README.md"
     ).read_text("utf-8")
+
+
+@pytest.mark.parametrize("told", ["command", "card"])
+def test_what_is_advised_can_be_done(space: Path, tmp_path: Path, told: str) -> None:
+    """The lines that are printed, put into the settings as they are, make the workspace use it."""
+    words = ["--data", boats(tmp_path / "q.json"), "--given", "--limit", "100", "--name", "paper"]
+    result = invoke(
+        *["train", "allocator", space, *words, "--policy", "surrogate", "--price", "0.15"],
+        env={"POINTSMAN_CACHE": str(tmp_path / "cache")},
+    )
+    assert result.exit_code == 0, result.stderr
+    card = (space / SPECIALISTS / "paper" / "README.md").read_text("utf-8")
+    text, begin = (
+        (result.stdout, "in pointsman.yaml:\n") if told == "command" else (card, ".yaml`\n")
+    )
+    lines = text.partition(begin)[2].strip("\n").splitlines()
+    advice = [
+        line for i, line in enumerate(lines) if all(each[:1] == " " for each in lines[: i + 1])
+    ]
+    change_settings(space, **yaml.safe_load("\n".join(advice)))
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "boat.md").write_text("Boat 7 on the lake is red. It is number 10 of all.", "utf-8")
+    assert invoke("index", space, notes).exit_code == 0
+    answer = invoke("ask", space, "What colour is boat 7?", "--json")
+    assert answer.exit_code == 0, answer.stderr
+    assert json.loads(answer.stdout)["text"] == "red"
+
+
+@pytest.fixture
+def shallow(space: Path) -> Path:
+    """A workspace whose local reader is the one that ships, cut to four of its six layers: it is right on
+    about half of the boats, and the endpoint, which reads with all six, on all.
+    """
+    whole = load_specialist(SHIPPED / DEFAULT_READER)
+    cut = replace(
+        whole,
+        name="shallow",
+        settings={**whole.settings, "layers": 4},
+        adapter=whole.adapter.first_layers(4),
+    )
+    save_specialist(cut, space / SPECIALISTS / "shallow")
+    change_settings(space, read={"reader": "shallow"})
+    return space
+
+
+def test_an_allocator_of_two_that_differ(
+    shallow: Path, tmp_path: Path, handler: type[_Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From an endpoint that is slow, throttled and now and then down: what fails counts as wrong and is asked
+    again, and nobody is asked twice for what was kept.
+    """
+    names = [f"What colour is boat {i}?" for i in range(120)]
+    monkeypatch.setattr(handler, "slow", 0.005)
+    monkeypatch.setattr(handler, "down", frozenset(names[::6]))
+    monkeypatch.setattr(handler, "throttled", frozenset(names[1::12]))
+    _say(shallow, retries=1)
+    words = [
+        "train",
+        "allocator",
+        shallow,
+        "--data",
+        boats(tmp_path / "q.json"),
+        "--given",
+        "--json",
+    ]
+    env = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
+
+    def trained() -> dict[str, Any]:
+        handler.asked.clear()
+        result = invoke(*words, env=env)
+        assert result.exit_code == 0, result.stderr
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    found = trained()
+    assert found["failures"] == [0, 20]
+    assert 0.3 < found["right"][0] < 0.7
+    assert found["right"][1] == pytest.approx(100 / 120)
+    assert handler.asked[names[0]] == handler.asked[names[1]] == 2
+    assert handler.asked[names[2]] == 1
+    monkeypatch.setattr(handler, "down", frozenset())
+    found = trained()
+    assert set(handler.asked) == set(names[::6])
+    assert found["failures"] == [0, 0]
+    assert found["right"][1] == 1
+    free, dear = found["at"][0], found["at"][-1]
+    # Whom it asks is worth asking; at the price of a right answer it is not.
+    assert free["asked"][1] > 0.9
+    assert free["right"] > 0.9 > dear["right"]
+    assert dear["asked"][1] < free["asked"][1]
+    # All of it is kept: nobody answers any more, and it trains again.
+    monkeypatch.setattr(handler, "down", frozenset(names))
+    assert trained()["right"] == found["right"]
+    assert not handler.asked
+
+
+def test_ctrl_c_loses_no_answer(
+    space: Path, tmp_path: Path, handler: type[_Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "slow", 0.2)
+    handler.asked.clear()
+    words = ["train", "allocator", space, "--data", boats(tmp_path / "q.json"), "--given"]
+    env = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
+    process = start(*words, env=env)
+    while process.poll() is None and handler.asked.total() < 20:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    (file,) = (tmp_path / "cache").rglob("*.jsonl")
+    assert said.splitlines()[-1] == (
+        f"interrupted; the answers so far are in {file}, and the same command goes on from there"
+    )
+    answered = handler.asked.total()
+    assert answered < 120
+    # The local reader's, and each that the endpoint was asked for.
+    assert sum(1 for line in file.read_text("utf-8").split("\n") if line) == 120 + answered
+    monkeypatch.setattr(handler, "slow", 0.0)
+    assert invoke(*words, env=env).exit_code == 0
+    assert handler.asked.total() == 120
 
 
 @pytest.mark.parametrize(
@@ -322,10 +541,14 @@ def test_an_allocator_is_not_put_over_something_else(space: Path, tmp_path: Path
         ("- {name: a, model: m}", "one of url, reader and answers, and this one has none"),
         ("- {name: a, url: 'http://x', model: m, dollars_in: -1}", "agents.1.dollars_in"),
         ("- {name: a, url: 'x', model: m}", "a: the url must begin with http"),
+        ("- {name: a, reader: default, dollars: .inf}", "agents.1.dollars is inf: input should be"),
+        ("- {name: a, reader: default, seconds: .nan}", "agents.1.seconds is nan: input should be"),
+        ("- {name: a, reader: default, dollars_in: 1}", "says dollars, not dollars_in or dollars"),
+        ("- {name: a, url: 'http://x', model: m, dollars: 1}", "dollars_out, not dollars"),
     ],
 )
 def test_agents_that_cannot_be(space: Path, line: str, said: str) -> None:
     _append(space, line)
     result = invoke("agents", "list", space)
     assert result.exit_code == 4
-    assert said in result.stderr
+    assert said in " ".join(result.stderr.split())

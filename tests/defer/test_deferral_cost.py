@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.defer.cost import Pricing, cheapest, one_agent, taken, to_dearest
+from pointsman.defer.cost import Pricing, Unit, cheapest, in_unit, one_agent, taken, to_dearest
 from pointsman.errors import ConfigError, InputError
+from pointsman.trace import Cost
 
 
 def test_costs_by_hand() -> None:
@@ -71,3 +72,15 @@ def test_units_against_the_dearest() -> None:
     assert to_dearest([1, 4]).tolist() == [0.25, 1.0]
     assert to_dearest([0.0, 0.0]).tolist() == [0.0, 0.0]
     assert to_dearest([]).tolist() == []
+
+
+@pytest.mark.parametrize("wrong", [math.inf, math.nan, -1.0])
+def test_units_that_are_none(wrong: float) -> None:
+    """Infinity over infinity would be no number, and every decision with it."""
+    with pytest.raises(ConfigError, match=f"must be 0 or more, not {wrong}"):
+        to_dearest([1.0, wrong])
+
+
+@pytest.mark.parametrize(("unit", "found"), [("dollars", 0.0), ("gflops", 3.0), ("seconds", None)])
+def test_only_money_may_be_nothing(unit: Unit, found: float | None) -> None:
+    assert in_unit(Cost(gflops=3.0), unit) == found

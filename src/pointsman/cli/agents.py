@@ -31,11 +31,20 @@ An agent is some lines under `agents:` in my-space/pointsman.yaml:
       key: EXAMPLE_API_KEY      # the variable that holds the key, not the key
       dollars_in: 0.15          # for a million tokens
       dollars_out: 0.6
+      right: 0.8                # how often it is right where it is asked
     - name: deep
       reader: hf:a/question-answering-model   # or a reader of ours, by name
       dollars: 0.0001           # for a question
     - name: recorded
       answers: answers.json     # {"question": "answer"}
+
+The reader is asked first, and another agent where its `right` (0.75 unless
+said), less its part of the price, is more than the reader is sure. Where an
+allocator is named under `defer:` (pointsman train allocator), that decides.
+
+A price weighs dollars, or what `unit:` under `defer:` names: gflops (those of
+readers are counted, `gflops:` says an endpoint's for a question) or seconds
+(`seconds:`; the local reader's stand under `read:`).
 """
 
 QUESTION = "What colour is the boat?"
@@ -46,7 +55,12 @@ app = typer.Typer(help="List, price and test agents.", epilog=EXAMPLES, rich_mar
 Price = Annotated[
     float | None,
     typer.Option(
-        "--price", metavar="X", min=0, help="By default the workspace's.", show_default=False
+        "--price",
+        metavar="X",
+        min=0,
+        help="Right answers given up for one of the dearest agent's, such as 0.1. "
+        "By default the workspace's.",
+        show_default=False,
     ),
 ]
 
@@ -84,35 +98,51 @@ def price(space: Space, price: Price = None, json: Json = False) -> None:
     """What each agent takes, and when it is asked at a price.
 
     The price is how many right answers one gives up for one answer of the
-    dearest agent; at 0 only being right counts.
+    dearest agent; at 0 only being right counts. An agent's cost is its part
+    of that. Where an allocator was trained and is set, of which share of the
+    questions it asked each agent when it was measured.
     """
     from pointsman.defer.cost import Pricing
-    from pointsman.workspace import READER, Workspace
+    from pointsman.defer.measured import measured_near
+    from pointsman.workspace import Workspace
 
     output = Output(json)
     with Workspace.open(space, overrides={"price": price}) as workspace:
-        further, asked = workspace.settings.agents, workspace.settings.price
-        names = [READER, *(agent.name for agent in further)]
-        units = [0.0, *workspace.agent_prices]
-        dollars = any(each.dollars_in or each.dollars_out or each.dollars for each in further)
-    beta = Pricing.at(asked, names, units).beta.tolist()
-    rows = [{"name": READER, "dollars for 1,000": 0.0, "cost": 0.0, "asked": "always, first"}]
-    for agent, unit, cost in zip(further, units[1:], beta[1:], strict=True):
-        least = agent.right - cost
-        when = f"where the reader is less sure than {least:.0%}" if least > 0 else "never"
-        rows.append(
-            {
-                "name": agent.name,
-                "dollars for 1,000": round(1_000 * unit, 6) if dollars else 0.0,
-                "cost": round(cost, 6),
-                "asked": when,
-            }
-        )
-    output.show(
-        f"At price {asked:g}, for {workspace.settings.read.passages} passages of usual length:"
-    )
+        settings, folder = workspace.settings, workspace.allocator_folder
+        asked, unit = settings.price, settings.defer.unit
+        names = [agent.name for agent in workspace.agents]
+        units = workspace.units
+        beta = Pricing.at(asked, names, units).beta.tolist()
+        said = [
+            f"At price {asked:g}, for {settings.read.passages} passages of usual length; cost is in right "
+            f"answers, the price for the agent that takes most {unit}:"
+        ]
+        if folder is None:
+            rights = [agent.right for agent in settings.agents]
+            when = ["always, first", *map(_asked, rights, beta[1:])]
+        else:
+            # What would stop `ask` stops here: other agents, a surrogate's other price.
+            workspace.allocator.allocate([], [], asked)
+            near = measured_near(folder, asked)
+            when = [f"on {share:.0%}" for share in near.asked]
+            said.append(
+                f"The allocator {folder.name} decides question by question. Asked are shares of the questions "
+                f"that it was measured on, at price {near.price:g} in {near.unit}, right on {near.right:.1%}."
+            )
+    many, column = (1_000, "dollars for 1,000") if unit == "dollars" else (1, unit)
+    rows: list[dict[str, Any]] = [
+        {"name": name, column: round(many * taken, 6), "cost": round(cost, 6), "asked": each}
+        for name, taken, cost, each in zip(names, units, beta, when, strict=True)
+    ]
+    output.show(*said)
     output.show(_table(rows))
-    output.document({"price": asked, "agents": rows})
+    output.document({"price": asked, "unit": unit, "agents": rows})
+
+
+def _asked(right: float, cost: float) -> str:
+    """When an agent is asked that is right so often, by the rule that needs no training."""
+    least = right - cost
+    return f"where the reader is less sure than {least:.0%}" if least > 0 else "never"
 
 
 @app.command(name="test", epilog=EXAMPLES)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -31,13 +32,19 @@ EXAMPLES = """
 Examples:
   pointsman train allocator my-space --data questions.json
   pointsman train allocator my-space --data questions.json --given --name fast
+  pointsman train allocator my-space --data questions.json --look
   pointsman train allocator my-space --data questions.json --policy errors
-  pointsman train allocator my-space --data q.json --policy surrogate --price 0.1
+  pointsman train allocator space --data q.json --policy surrogate --price 0.1
+
+FILE holds a hundred questions or more, about ten articles or paragraphs or
+more. --policy look, the default, looks at what agents said; with --look the
+local reader also looks at the passages for it, which takes longer, here and
+when questions are asked.
 
 An allocator at my-space/specialists/NAME is used by
 POINTSMAN_DEFER__ALLOCATOR=NAME, or by the line `allocator: NAME` under
-`defer:` in my-space/pointsman.yaml. A changed price needs no training (but of
-a surrogate), another agent does.
+`defer:` in my-space/pointsman.yaml. A changed price or `unit:` needs no
+training (but of a surrogate), another agent does.
 """
 
 
@@ -56,7 +63,7 @@ def allocator(
         list[Path],
         typer.Option(
             metavar="FILE",
-            help="SQuAD file of questions with answers; may come again.",
+            help="SQuAD file of 100 questions or more with answers; may come again.",
             show_default=False,
         ),
     ],
@@ -73,7 +80,12 @@ def allocator(
     ] = Policy.look,
     price: Annotated[
         float | None,
-        typer.Option(metavar="P", min=0, help="The one price of a surrogate.", show_default=False),
+        typer.Option(
+            metavar="P",
+            min=0,
+            help="The one price of a surrogate, which needs it: right answers for one of the dearest.",
+            show_default=False,
+        ),
     ] = None,
     u: Annotated[
         float | None,
@@ -87,7 +99,9 @@ def allocator(
     ] = None,
     look: Annotated[
         bool,
-        typer.Option("--look", help="The reader looks at the passages for what each agent said."),
+        typer.Option(
+            "--look", help="With the policy look: the reader checks the passages for each answer."
+        ),
     ] = False,
     limit: Annotated[
         int | None,
@@ -118,11 +132,12 @@ def allocator(
     from pointsman.data.draw import drawn
     from pointsman.data.squad import read_squad
     from pointsman.defer.answered import ask_everybody
+    from pointsman.defer.card import advised
     from pointsman.defer.make import make_allocator
     from pointsman.defer.make_foreseen import Plan, make_foreseeing
     from pointsman.defer.saved import check_allocator_replaceable
     from pointsman.types import Passage
-    from pointsman.workspace import SPECIALISTS, UNALLOCATED, Workspace
+    from pointsman.workspace import SETTINGS_FILE, SPECIALISTS, UNALLOCATED, Workspace
 
     check_name(name)
     cascade = policy is Policy.look
@@ -136,7 +151,7 @@ def allocator(
     folder = space / SPECIALISTS / name
     output = Output(json)
     # The reader says what it can; how likely that is the allocator learns.
-    overrides = {"defer.allocator": UNALLOCATED, "read.min_confidence": 0.0}
+    overrides = {"defer.allocator": UNALLOCATED, "read.min_confidence": 0.0, "price": price}
     with Workspace.open(space, overrides=overrides) as workspace:
         check_free(folder, check_allocator_replaceable)
         examples = [each for file in data for each in read_squad(file) if each.answers]
@@ -144,6 +159,8 @@ def allocator(
         if not examples:
             raise InputError(f"{data[0]}: no question with an answer in it")
         questions = [each.question for each in examples]
+        # Before anybody is paid: what they take may not be known.
+        units, unit = workspace.units, workspace.settings.defer.unit
         with output.working("loading", every=LOG_EVERY) as working:
             if given:
                 contexts = [[Passage(each.id, each.context, each.title)] for each in examples]
@@ -156,17 +173,18 @@ def allocator(
             def show(what: str, done: int, total: int) -> None:
                 working.say(f"{what}: {done:,} of {total:,}")
 
-            known = ask_everybody(
-                workspace.agents,
-                questions,
-                contexts,
-                [each.answers for each in examples],
-                _sources(examples),
-                path,
-                show,
-                workspace.agents_known_by,
-            )
-            units = [0.0, *workspace.agent_prices]
+            with _kept_in(path):
+                known = ask_everybody(
+                    workspace.agents,
+                    questions,
+                    contexts,
+                    [each.answers for each in examples],
+                    _sources(examples),
+                    path,
+                    show,
+                    workspace.agents_known_by,
+                    workspace.asked_at_once,
+                )
             files, words = ", ".join(file.name for file in data), command_words(context.obj or ())
             if plan is None:
                 made = make_allocator(
@@ -178,6 +196,7 @@ def allocator(
                     command=words,
                     judge=workspace.judge if look else None,
                     show=show,
+                    unit=unit,
                 )
             else:
                 runs = path.with_name(f"{path.name}.runs") / policy.value
@@ -193,11 +212,19 @@ def allocator(
                         command=words,
                         show=show,
                         fast=workspace.backbone,
+                        unit=unit,
                     )
         names = [agent.name for agent in workspace.agents]
     output.show(f"{folder}: learned from {made.questions:,} questions.")
     for agent, right in zip(names, made.right, strict=True):
         output.show(f"{agent} alone is right on {right:.1%}.")
+    if any(units):
+        output.show(f"Costs are in {unit}; 1 is the dearest agent asked every question, alone.")
+    else:
+        output.note(
+            f"no agent takes any {unit}, so no price changes anything; with `unit: gflops` or `unit: seconds` "
+            "under `defer:` it would"
+        )
     for each in made.at:
         asked = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, each.asked, strict=True))
         output.show(
@@ -215,9 +242,14 @@ def allocator(
         else ""
     )
     if price is not None:
-        output.show(f"It serves this price alone: set `price: {price:g}` under `defer:` with it.")
+        output.show(
+            f"It serves this price alone. To use it, set in {SETTINGS_FILE}:",
+            *(f"  {line}" for line in advised(name, price, unit)),
+        )
     output.show(f"Its card is {folder / 'README.md'}{promised}.")
-    output.document(asdict(made) | {"folder": str(folder), "agents": names, "answers": str(path)})
+    output.document(
+        asdict(made) | {"folder": str(folder), "agents": names, "answers": str(path), "unit": unit}
+    )
 
 
 def _sources(examples: Sequence[ReadingExample]) -> list[str]:
@@ -227,6 +259,17 @@ def _sources(examples: Sequence[ReadingExample]) -> list[str]:
     articles = [each.cluster for each in examples]
     enough = len(set(articles)) >= LEAST_SOURCES
     return articles if enough else [each.context for each in examples]
+
+
+@contextmanager
+def _kept_in(path: Path) -> Iterator[None]:
+    """Ctrl-C says where the answers are that were given until then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; the answers so far are in {path}, and the same command goes on from there"
+        ) from None
 
 
 def _kept(space: Path) -> str:

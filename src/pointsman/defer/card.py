@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 
 def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) -> str:
     """Markdown for people, of an allocator's own record."""
@@ -19,7 +21,8 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
             training,
         ),
         "Exact match, five-fold by passage. A price is how many right answers one gives up for one answer "
-        "of the dearest agent; cost counts all that were asked, the dearest agent alone 1.",
+        f"of the dearest agent; cost, in {numbers['unit']}, counts all that were asked, the dearest agent "
+        "alone 1.",
         "",
         *_worth(agents, numbers),
     ]
@@ -47,22 +50,22 @@ def foreseeing_card(
         f"{numbers['taught']:,} of the questions taught it, {numbers['weighed']:,} said what that is "
         f"worth, and {numbers['reported']:,} about other passages report here, each agent's own share too. "
         "A price is how many right answers one gives up for one answer of the dearest agent, which costs "
-        "1; what it takes to read is not in the cost.",
+        f"1, in {numbers['unit']}; what it takes to read is not in the cost.",
         "",
         *_worth(agents, numbers),
         "",
         _foreseen(numbers["evidence"], at),
     ]
     if at is not None:
-        lines += [
-            "",
-            "To use it, set in `pointsman.yaml`",
-            "",
-            "    defer:",
-            f"      allocator: {name}",
-        ]
-        lines += [f"      price: {at:g}"]
+        advice = advised(name, at, numbers["unit"])
+        lines += ["", "To use it, set in `pointsman.yaml`", "", *(f"    {line}" for line in advice)]
     return "\n".join([*lines, *_ended(numbers)])
+
+
+def advised(name: str, price: float, unit: str) -> list[str]:
+    """The lines of settings that use an allocator at the one price, in the one unit, that it serves."""
+    settings = {"price": price, "defer": {"allocator": name, "unit": unit}}
+    return yaml.safe_dump(settings, sort_keys=False).splitlines()
 
 
 def _foreseen(evidence: Mapping[str, bool], at: float | None) -> str:

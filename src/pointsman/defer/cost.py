@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pointsman.errors import ConfigError, InputError
+from pointsman.trace import Cost
 
+Unit = Literal["dollars", "gflops", "seconds"]
 Floats = npt.NDArray[np.float64]
 Choices = npt.NDArray[np.int64]
 
@@ -56,9 +59,22 @@ class Pricing:
         return self.alpha * np.nan_to_num(given, nan=1.0) + self.beta
 
 
+def in_unit(cost: Cost, unit: Unit) -> float | None:
+    """A cost in one unit; None where that is not known. Only money may be nothing."""
+    if unit == "dollars":
+        return cost.usd
+    return (cost.gflops if unit == "gflops" else cost.seconds) or None
+
+
 def to_dearest(units: npt.ArrayLike) -> Floats:
-    """What agents take [A] as shares of the dearest's; as it is where nobody takes anything."""
+    """What agents take [A] as shares of the dearest's; as it is where nobody takes anything.
+
+    Raises ConfigError for what is negative, without end or no number.
+    """
     taken = np.asarray(units, dtype=np.float64)
+    wrong = taken[~((taken >= 0) & (taken < np.inf))]
+    if wrong.size:
+        raise ConfigError(f"what an agent takes must be 0 or more, not {wrong[0]}")
     return np.asarray(taken / (taken.max(initial=0.0) or 1.0))
 
 

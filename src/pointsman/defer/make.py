@@ -18,7 +18,7 @@ from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.card import allocator_card
 from pointsman.defer.cascade import Cascade, stations
-from pointsman.defer.cost import to_dearest
+from pointsman.defer.cost import Unit, to_dearest
 from pointsman.defer.record import Show
 from pointsman.defer.saved import check_allocator_replaceable, save_allocator
 from pointsman.evaluate.significance import Interval, bootstrap_interval
@@ -105,11 +105,12 @@ def make_allocator(
     command: str,
     show: Show,
     judge: Judge | None = None,
+    unit: Unit = "dollars",
 ) -> Made:
     """Train a cascade on what all agents answered, and save it to `folder`.
 
-    A `judge` looks at the passages for each answer. `units` [A] is what each agent takes, for what is
-    measured; the allocator itself serves any. Raises what `save_allocator` raises.
+    A `judge` looks at the passages for each answer. `units` [A] is what each agent takes in the `unit` that
+    its card names, for what is measured; the allocator itself serves any. Raises what `save_allocator` raises.
     """
     check_allocator_replaceable(folder)
     names, record, right = known.agents, known.record, known.right
@@ -134,6 +135,7 @@ def make_allocator(
         "looks": judge is not None,
         "training": {"command": command, "data": data, "questions": len(questions)},
         "numbers": {
+            "unit": unit,
             "right": dict(zip(names, made.right, strict=True)),
             "failures": dict(zip(names, record.failures, strict=True)),
             "cost": record.mean_cost().tolist(),

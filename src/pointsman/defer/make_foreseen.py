@@ -19,7 +19,7 @@ from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs, reading_gflops
 from pointsman.defer.answered import Answered
 from pointsman.defer.card import foreseeing_card
-from pointsman.defer.cost import Pricing, cheapest, to_dearest
+from pointsman.defer.cost import Pricing, Unit, cheapest, to_dearest
 from pointsman.defer.foreseen import Foresight, Learned
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.make import PRICES, AtPrice, Made
@@ -72,13 +72,15 @@ def make_foreseeing(
     command: str,
     show: Show,
     fast: Backbone | None = None,
+    unit: Unit = "dollars",
 ) -> Made:
     """Train a rejector that reads, end to end, on what all agents answered, and save it to `folder`.
 
     `runs` keeps checkpoints: the same call goes on from there. Three fifths of the sources teach, one says
     what that is worth, and where nothing shows that it is worth more than the best single agent, it is
-    what that one would be; one only reports. `units` [A] is what each agent takes. `fast` reads as it
-    will be used, an encoder of the same weights that need not train. Raises what `save_specialist` raises.
+    what that one would be; one only reports. `units` [A] is what each agent takes, in the
+    `unit` that its card names. `fast` reads as it will be used, an encoder of the same weights that need
+    not train. Raises what `save_specialist` raises.
     """
     check_allocator_replaceable(folder)
     fast = fast or backbone
@@ -100,6 +102,7 @@ def make_foreseeing(
     made = Made(folder, len(pairs), right, at, known.record.failures)
     took = reading_gflops(fast, [pairs[i] for i in test], plan.reads)
     numbers = {
+        "unit": unit,
         "right": dict(zip(known.agents, right, strict=True)),
         "failures": dict(zip(known.agents, made.failures, strict=True)),
         "taught": len(taught),
