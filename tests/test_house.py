@@ -37,7 +37,7 @@ FLOORS: list[frozenset[str]] = [
     frozenset({"collection"}),
     frozenset({"training"}),
     STAGES,
-    frozenset({"retriever", "hybrid", "joint"}),
+    frozenset({"retriever", "hybrid", "joint", "asking"}),
     frozenset({"pipeline"}),
     frozenset({"settings"}),
     frozenset({"workspace"}),

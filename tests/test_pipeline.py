@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pointsman import pipeline as module
@@ -631,6 +632,7 @@ class Fixed:
         price: float,
         seen: Sequence[Mapping[int, Answer]] | None = None,
         deadline: Deadline | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> Allocation:
         self.prices.append(price)
         costs = np.tile(np.arange(1, 1 + len(self._agents), dtype=np.float32), (len(questions), 1))
@@ -650,6 +652,7 @@ class Deciding(Fixed):
         price: float,
         seen: Sequence[Mapping[int, Answer]] | None = None,
         deadline: Deadline | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> Allocation:
         self.deadline = deadline
         time.sleep(0 if seen is None else 0.06)
@@ -794,6 +797,9 @@ def test_cancelled_in_the_middle(build: Callable[..., Pipeline], part: str, doin
         ({"candidates": 0}, "at least 1 passage must be retrieved, not 0"),
         ({"price": -0.5}, "a price is at least 0, not -0.5"),
         ({"price": float("nan")}, "a price is at least 0, not nan"),
+        ({"budget": -0.5}, "a budget is 0 dollars or more, not -0.5"),
+        ({"budget": float("nan")}, "a budget is 0 dollars or more, not nan"),
+        ({"budget": float("inf")}, "a budget is 0 dollars or more, not inf"),
         ({"min_relevance": 1.5}, "the least relevance lies between 0 and 1, not 1.5"),
         ({"relevance_weight": -1}, "the weight of relevance lies between 0 and 1, not -1"),
         ({"relevance_weight": float("nan")}, "between 0 and 1, not nan"),

@@ -10,6 +10,7 @@ import yaml
 from pointsman.errors import ConfigError, ReadOnlyError, WorkspaceError
 from pointsman.settings import (
     FORMAT_VERSION,
+    DeferSettings,
     GradeSettings,
     Settings,
     change_setting,
@@ -73,6 +74,8 @@ def test_the_environment_is_read_where_none_is_given(
     ("variable", "text", "field", "value"),
     [
         ("POINTSMAN_PRICE", "2", "price", 2.0),
+        ("POINTSMAN_DEFER__BUDGET", "0.01", "defer", DeferSettings(budget=0.01)),
+        ("POINTSMAN_DEFER__BUDGET", "null", "defer", DeferSettings()),
         ("POINTSMAN_GRADE__GRADER", "shop", "grade", GradeSettings(grader="shop")),
         ("POINTSMAN_GRADE__WEIGHT", "1", "grade", GradeSettings(weight=1.0)),
         ("POINTSMAN_BACKBONE", "null", "backbone", None),
@@ -227,6 +230,12 @@ def test_an_unknown_key_like_no_other_lists_them_all(file: Path) -> None:
         ("price: yes", "FILE: price is True: "),
         ("price: -1", "FILE: price is -1: "),
         ("price: .nan", "FILE: price is nan: "),
+        (
+            "defer:\n  budget: -0.1",
+            "FILE: defer.budget is -0.1: input should be greater than or equal",
+        ),
+        ("defer:\n  budget: .inf", "FILE: defer.budget is inf: "),
+        ("defer:\n  budget: .nan", "FILE: defer.budget is nan: "),
         ("read:\n  min_confidence: 1.5", "less than or equal to 1"),
         ("grade:\n  min_relevance: 1.5", "less than or equal to 1"),
         ("grade:\n  weight: -0.1", "FILE: grade.weight is -0.1: "),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pointsman.asking import Asking
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError
 from pointsman.grade.relevance import best_first, expected_relevance
@@ -29,7 +30,6 @@ from pointsman.retriever import Mode as Mode
 from pointsman.retriever import Retriever, check_mode, check_question
 from pointsman.trace import Cost, Step, Trace, shorten
 from pointsman.types import (
-    Allocation,
     Answer,
     FloatArray,
     Graded,
@@ -54,6 +54,7 @@ class PipelineSettings:
     `relevance_weight` is the share of relevance in the order of the candidates, the rest is the
     retrieval score's; those of a relevance below `min_relevance` are not read. An answer that a learned
     allocator finds less likely right than `min_confidence` is not given; agents alone have their own.
+    `budget` is the most dollars that agents may take for one question, None for any.
     """
 
     mode: Mode = "hybrid"
@@ -62,6 +63,7 @@ class PipelineSettings:
     relevance_weight: float = 0.7
     min_relevance: float = 0.0
     min_confidence: float = 0.0
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
@@ -69,6 +71,8 @@ class PipelineSettings:
             raise ConfigError(f"at least 1 passage must be retrieved, not {self.candidates}")
         if not self.price >= 0:
             raise ConfigError(f"a price is at least 0, not {self.price}")
+        if self.budget is not None and not 0 <= self.budget < math.inf:
+            raise ConfigError(f"a budget is 0 dollars or more, not {self.budget}")
         shares = {
             "the weight of relevance": self.relevance_weight,
             "the least relevance": self.min_relevance,
@@ -176,19 +180,14 @@ class Pipeline:
         found = self._found(questions, where, deadline, clock)
         routing, hits, graded = found.routing, found.hits, found.graded
         selected, contexts = found.selected, found.contexts
-        allocation = self._allocated(questions, contexts, None, deadline)
-        clock.lap("allocating")
         # Where nothing is relevant there is nothing to answer from, whatever that would have cost.
-        choice = [
-            -1 if each.nothing_left else chosen
-            for each, chosen in zip(graded, allocation.choice.tolist(), strict=True)
-        ]
-        deferred, seconds = self._deferred(questions, contexts, choice, allocation, deadline)
-        clock.lap("reading")
-        deciding, reading = clock.seconds[4] + seconds, clock.seconds[5] - seconds
+        answerable = [not each.nothing_left for each in graded]
+        given = self._asking(questions, contexts, answerable, deadline)
+        # What was answered is given, also where time was up meanwhile.
+        reading = clock.lap()
 
         traced = []
-        for i, each in enumerate(deferred):
+        for i, each in enumerate(given):
             answer = each.answer
             ids = tuple(hit.passage.id for hit in hits[i])
             steps = (
@@ -203,8 +202,12 @@ class Pipeline:
                 ),
                 graded[i].step(self.grader.grades, self.settings.min_relevance, clock.seconds[2]),
                 _select_step(graded[i].ids, selected[i], clock.seconds[3]),
-                each.step(allocation.agents, deciding),
-                _read_step(answer, NOTHING_RELEVANT if graded[i].nothing_left else "", reading),
+                each.step,
+                _read_step(
+                    answer,
+                    NOTHING_RELEVANT if graded[i].nothing_left else "",
+                    reading - each.step.seconds,
+                ),
             )
             traced.append(replace(answer, trace=Trace(steps)))
         return traced
@@ -262,78 +265,12 @@ class Pipeline:
             graded.gflops,
         )
 
-    def _allocated(
-        self,
-        questions: Sequence[str],
-        contexts: Sequence[Sequence[Passage]],
-        seen: Sequence[Mapping[int, Answer]] | None,
-        deadline: Deadline | None,
-    ) -> Allocation:
-        allocation = self.allocator.allocate(
-            questions, contexts, self.settings.price, seen, deadline
+    @property
+    def _asking(self) -> Asking:
+        settings = self.settings
+        return Asking(
+            self.agents, self.allocator, settings.price, settings.budget, settings.min_confidence
         )
-        names = tuple(agent.name for agent in self.agents)
-        if allocation.agents != names:
-            raise ConfigError(
-                f"the allocator chooses among {_listed(allocation.agents)}, but the agents are "
-                f"{_listed(names)}; give it the same ones in the same order"
-            )
-        return allocation
-
-    def _deferred(
-        self,
-        questions: Sequence[str],
-        contexts: Sequence[Sequence[Passage]],
-        first: Sequence[int],
-        allocation: Allocation,
-        deadline: Deadline | None,
-    ) -> tuple[list[_Deferred], float]:
-        """Ask whom the allocator says, show it what was said, and so on until it asks nobody new.
-
-        Also the seconds a question that all these decisions took.
-        """
-        choice, seconds = list(first), 0.0
-        # Nothing was said yet of which it could be sure.
-        looks = [replace(_Look.of(allocation, i, 0.0), sure=None) for i in range(len(questions))]
-        seen: list[dict[int, Answer]] = [{} for _ in questions]
-        open_ = [i for i, chosen in enumerate(choice) if chosen >= 0]
-        while open_:
-            self._ask(questions, contexts, choice, open_, seen, deadline)
-            if len(self.agents) == 1:
-                break
-            started = time.perf_counter()
-            allocation = self._allocated(
-                [questions[i] for i in open_],
-                [contexts[i] for i in open_],
-                [seen[i] for i in open_],
-                deadline,
-            )
-            seconds += (time.perf_counter() - started) / len(questions)
-            for n, i in enumerate(open_):
-                choice[i] = int(allocation.choice[n])
-                looks[i] = _Look.of(allocation, n, looks[i].gflops)
-            open_ = [i for i in open_ if choice[i] >= 0 and choice[i] not in seen[i]]
-        rows = zip(questions, choice, seen, looks, strict=True)
-        return [_Deferred.of(*row, self.settings.min_confidence) for row in rows], seconds
-
-    def _ask(
-        self,
-        questions: Sequence[str],
-        contexts: Sequence[Sequence[Passage]],
-        choice: Sequence[int],
-        rows: Sequence[int],
-        seen: Sequence[dict[int, Answer]],
-        deadline: Deadline | None,
-    ) -> None:
-        """Each agent answers its own questions of these rows in one call."""
-        for j, agent in enumerate(self.agents):
-            mine = [i for i in rows if choice[i] == j]
-            if mine:
-                given = agent.answer(
-                    [questions[i] for i in mine], [contexts[i] for i in mine], deadline
-                )
-                for i, answer in zip(mine, given, strict=True):
-                    seen[i][j] = answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -345,88 +282,6 @@ class _Found:
     graded: list[_Ranked]
     selected: list[Selection]
     contexts: list[list[Passage]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Look:
-    """How the choice looked last to the allocator, agent by agent, and what all its decisions took."""
-
-    expected_cost: FloatArray
-    sure: FloatArray | None
-    errors: FloatArray | None
-    gflops: float
-
-    @classmethod
-    def of(cls, allocation: Allocation, i: int, before: float) -> _Look:
-        """Of one question, whose earlier decisions took `before`."""
-
-        def row(values: FloatArray | None) -> FloatArray | None:
-            return None if values is None else values[i]
-
-        took = 0.0 if allocation.gflops is None else float(allocation.gflops[i])
-        return cls(
-            allocation.expected_cost[i],
-            row(allocation.confidence),
-            row(allocation.errors),
-            before + took,
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Deferred:
-    """What came of asking: the answer, with all that was paid for it; what each agent asked said, in
-    that order; and how the choice looked last.
-    """
-
-    answer: Answer
-    seen: Mapping[int, Answer]
-    look: _Look
-
-    @classmethod
-    def of(
-        cls,
-        question: str,
-        choice: int,
-        seen: Mapping[int, Answer],
-        look: _Look,
-        least: float,
-    ) -> _Deferred:
-        """An answer that the allocator, where it knows better, finds less likely than `least` is not given."""
-        nothing = Answer(question=question, text="", confidence=0.0, abstained=True)
-        answer = seen.get(choice, nothing)
-        if answer.text and look.sure is not None:
-            chance = float(look.sure[choice])
-            answer = replace(answer, confidence=chance)
-            if chance < least:
-                answer = replace(nothing, confidence=chance, agent=answer.agent)
-        spent = sum((each.cost for each in seen.values()), Cost())
-        return cls(replace(answer, cost=spent), seen, look)
-
-    def step(self, agents: Sequence[str], seconds: float) -> Step:
-        """Each agent's expected cost, who was asked, and how likely each is wrong, as far as that is known."""
-        notes = ["expected costs"]
-        if self.look.errors is not None:
-            known = zip(agents, self.look.errors.tolist(), strict=True)
-            wrong = [f"{agent} {error:.2f}" for agent, error in known if not math.isnan(error)]
-            notes += [f"expected errors: {', '.join(wrong)}"] if wrong else []
-        return Step(
-            "defer",
-            tuple(agents),
-            tuple(float(cost) for cost in self.look.expected_cost),
-            tuple(agents[j] for j in self.seen),
-            seconds,
-            Cost(gflops=self.look.gflops),
-            note="; ".join((*notes, *self.failures)),
-        )
-
-    @property
-    def failures(self) -> list[str]:
-        """Why agents failed whose answer is not the one that is given."""
-        return [
-            each.failure
-            for each in self.seen.values()
-            if each.failure and each.failure != self.answer.failure
-        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -465,10 +320,6 @@ class _Ranked:
         )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
-
-
 class _Clock:
     """Seconds a question of each stage in turn, and the deadline between two of them."""
 
@@ -478,12 +329,14 @@ class _Clock:
         self._deadline = deadline
         self._last = time.perf_counter()
 
-    def lap(self, doing: str) -> None:
+    def lap(self, doing: str | None = None) -> float:
+        """Seconds a question since the last lap. Raises DeadlineError where time is up while `doing` that."""
         now = time.perf_counter()
         self.seconds.append((now - self._last) / self._questions)
         self._last = now
-        if self._deadline is not None:
+        if doing is not None and self._deadline is not None:
             self._deadline.check(doing)
+        return self.seconds[-1]
 
 
 def _route_step(routing: Routing, i: int, seconds: float) -> Step:

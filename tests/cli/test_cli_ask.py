@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import environment, invoke, run
 
 from pointsman.backbone.encoder import Backbone
 from pointsman.cli.ask import parse_where
-from spaces import write_grader, write_selector
+from spaces import change_settings, write_grader, write_selector
 
 QUESTION = "What is the colour of alpha?"
 
@@ -100,6 +102,28 @@ def test_a_grader_that_is_not_there(space: Path, tiny: Mapping[str, str]) -> Non
     assert "no specialist 'gone'" in result.stderr
     result = invoke("ask", space, QUESTION, "--grader", "default", env=tiny)
     assert result.exit_code == 6
+
+
+def test_a_budget_is_not_gone_beyond(space: Path, tiny: Mapping[str, str], tmp_path: Path) -> None:
+    """An agent of ten cents, that knows the answer, where the settings allow five."""
+    own = tmp_path / "space"
+    shutil.copytree(space, own)
+    (own / "known.json").write_text(json.dumps({QUESTION: "blue"}), "utf-8")
+    paid = {"name": "paid", "answers": "known.json", "dollars": 0.1, "right": 1.0}
+    change_settings(own, agents=[paid], defer={"budget": 0.05})
+
+    def defer(*flags: str) -> dict[str, Any]:
+        found = invoke("ask", own, QUESTION, *flags, "--json", env=tiny)
+        assert found.exit_code == 0, found.stderr
+        step: dict[str, Any] = json.loads(found.stdout)["trace"]["steps"][4]
+        return step
+
+    held = defer()
+    assert held["choice"] == ["reader"]
+    assert held["note"].endswith("the budget of $0.05 leaves too little for paid")
+    assert defer("--budget", "0.1")["choice"] == ["reader", "paid"]
+    assert defer("--budget", "0")["choice"] == ["reader"]
+    assert invoke("ask", own, QUESTION, "--budget", "-1").exit_code == 2
 
 
 def test_where_restricts_what_is_looked_at(space: Path, tiny: Mapping[str, str]) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from endpoint import Endpoint, serving
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError, DeadlineError
 from pointsman.protocols import Agent
@@ -23,71 +21,10 @@ BOAT = [Passage("lake", "The boat on the lake is Red, like the barn.", "Lake")]
 KEY = "sk-very-secret"
 
 
-class Endpoint(ThreadingHTTPServer):
-    """Answers as it is told: a reply, a status, seconds to wait, in turn and then the last one again."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.script: list[dict[str, Any]] = [{"text": "Red"}]
-        self.requests: list[dict[str, Any]] = []
-        self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, *_: Any) -> None:
-        """A client that gave up is no news."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_POST(self) -> None:
-        server = self.server
-        with server.lock:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked = {"path": self.path, "key": self.headers.get("Authorization"), **body}
-            server.requests.append(asked)
-            told = server.script.pop(0) if len(server.script) > 1 else server.script[0]
-            server.at_once += 1
-            server.most_at_once = max(server.at_once, server.most_at_once)
-        time.sleep(told.get("wait", 0))
-        with server.lock:
-            server.at_once -= 1
-        reply = told.get("raw")
-        if reply is None:
-            message = {"message": {"role": "assistant", "content": told.get("text", "")}}
-            usage = {"prompt_tokens": 1_000, "completion_tokens": 10}
-            reply = json.dumps({"choices": [message], "usage": usage})
-        self.send_response(told.get("status", 200))
-        for name, value in told.get("headers", {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.encode()) + told.get("missing", 0)))
-        self.end_headers()
-        if drip := told.get("drip"):
-            for byte in reply.encode():
-                self.wfile.write(bytes([byte]))
-                self.wfile.flush()
-                time.sleep(drip)
-        else:
-            self.wfile.write(reply.encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: the tests look at requests."""
-
-
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    server = Endpoint()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving() as server:
+        yield server
 
 
 def agent(endpoint: Endpoint, **more: Any) -> ChatAgent:
@@ -214,6 +151,17 @@ def test_a_deadline_holds_whatever_the_server_does(endpoint: Endpoint) -> None:
     with pytest.raises(DeadlineError, match="asking big"):
         patient.answer(["?"] * 3, [BOAT] * 3, Deadline(0.4))
     assert time.monotonic() - began < 2
+
+
+def test_what_was_answered_in_time_is_kept(endpoint: Endpoint) -> None:
+    endpoint.script = [{"text": "Red"}, {"text": "Red", "wait": 3}, {"text": "Red"}]
+    patient = agent(endpoint, concurrency=1)
+    began = time.monotonic()
+    one, two, three = patient.answer(["?"] * 3, [BOAT] * 3, Deadline(0.4))
+    assert time.monotonic() - began < 2
+    assert (one.text, two.text, three.text) == ("Red", "", "")
+    assert two.failure.startswith("big did not answer in time (did not answer within 0.")
+    assert three.failure == "big did not answer in time"
 
 
 def test_many_are_asked_at_once_but_not_too_many(endpoint: Endpoint) -> None:

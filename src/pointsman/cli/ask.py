@@ -101,6 +101,15 @@ def ask(
             show_default=False,
         ),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            min=0,
+            help="The most dollars that agents may take for a question.",
+            show_default=False,
+        ),
+    ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show what every stage chose from.")
     ] = False,
@@ -125,6 +134,7 @@ def ask(
         "grade.min_relevance": min_relevance,
         "select.selector": selector,
         "price": price,
+        "defer.budget": budget,
         "read.passages": passages,
         "read.min_confidence": min_confidence,
     }

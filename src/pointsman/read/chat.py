@@ -128,16 +128,20 @@ class ChatAgent:
         contexts: Sequence[Sequence[Passage]],
         deadline: Deadline | None = None,
     ) -> list[Answer]:
-        """One answer a question; what the endpoint did not answer says why in `failure`.
+        """One answer a question; what the endpoint did not answer, or not in time, says why in `failure`.
 
-        Raises ConfigError where its key is not in the environment, DeadlineError.
+        Raises ConfigError where its key is not in the environment, DeadlineError where time was up before
+        anything was answered.
         """
         key = self._key()
         asked = list(zip(questions, contexts, strict=True))
         if not asked:
             return []
         with ThreadPoolExecutor(min(self.settings.concurrency, len(asked))) as pool:
-            return list(pool.map(lambda each: self._one(each[0], each[1], key, deadline), asked))
+            given = list(pool.map(lambda each: self._one(each[0], each[1], key, deadline), asked))
+        if deadline is not None and all(answer.failure for answer in given):
+            deadline.check(f"asking {self.name}")
+        return given
 
     def estimate(
         self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
@@ -157,11 +161,12 @@ class ChatAgent:
     def _one(
         self, question: str, passages: Sequence[Passage], key: str, deadline: Deadline | None
     ) -> Answer:
-        """One question, asked until it is answered or there is no hope."""
+        """One question, asked until it is answered or there is no hope, or no time."""
         cost, reason = Cost(), ""
         for attempt in range(self.settings.retries + 1):
-            if deadline is not None:
-                deadline.check(f"asking {self.name}")
+            if deadline is not None and (deadline.cancelled or deadline.remaining() == 0):
+                reason = "did not answer in time" + (f" ({reason})" if reason else "")
+                break
             began = time.monotonic()
             try:
                 text, spent = self._ask(question, passages, key, deadline)
