@@ -113,10 +113,12 @@ class DeferSettings(_Section):
     path, or the name of an allocator under the specialists, trained for the agents of this workspace.
 
     `unit` is what the price weighs of an agent: its dollars, its GFLOPs or its seconds for a question.
+    `budget` is the most dollars that agents may take for one question, whatever the unit; null for any.
     """
 
     allocator: str = "none"
     unit: Literal["dollars", "gflops", "seconds"] = "dollars"
+    budget: float | None = Field(None, ge=0)
 
 
 class AgentSettings(_Section):

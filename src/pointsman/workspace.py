@@ -553,6 +553,7 @@ class Workspace:
                 relevance_weight=settings.grade.weight,
                 min_relevance=settings.grade.min_relevance,
                 min_confidence=settings.read.min_confidence,
+                budget=settings.defer.budget,
             ),
         )
 
