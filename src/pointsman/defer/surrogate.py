@@ -65,7 +65,7 @@ def margins(costs: Tensor, power: float = 1 / 3) -> Tensor:
     """Margins ρ [A], mean 1: the more there is to gain by an agent, the wider its margin.
 
     Its gain is Σ max c - c_j over the rows, its share in the loss, where classes have their counts. A bound
-    that falls with Σ_j gain_j / ρ_j² is least at ρ_j ∝ gain_j^{1/3}, if the margins' sum is given (after
+    that grows with Σ_j gain_j / ρ_j² is least at ρ_j ∝ gain_j^{1/3} where the margins' sum is given (after
     arXiv 2502.10381, by the same authors). Continuous in the costs: nothing hangs on who is the best by
     however little, so a tiny price changes little.
     """

@@ -240,12 +240,6 @@ def proportions(units: Floats, count: int) -> tuple[Floats, Floats]:
     return np.tile(units, (count, 1)), np.zeros(count)
 
 
-def question_gflops(backbone: Backbone, questions: Sequence[str]) -> Floats:
-    """What it takes to encode each question [n]; its passage's vector stands in the index already."""
-    ids = backbone.token_ids(questions, "query")
-    return np.array([backbone.shape.forward_gflops(1, len(each)) for each in ids])
-
-
 def scored(
     answers: Sequence[Sequence[str | None]],
     right: Sequence[Sequence[str]],

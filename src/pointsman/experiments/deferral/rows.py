@@ -78,7 +78,7 @@ class Learned:
         """Looks before it asks."""
         train = self.train
         sets = stations(train.units.tolist())
-        return Cascade.learn(train.said, self.known, train.em, self.inner, sets)
+        return Cascade.learn(train.said, self.known, train.em, self.inner, sets, train.clusters)
 
 
 class Fold:

@@ -227,14 +227,15 @@ def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -
             ]
         cells.append(line)
     learned = ", five-fold" if len(np.unique(bed.folds)) > 1 else ""
+    hundred = f"the mean of {dearest} on the record" if bed.counted else f"{dearest} alone"
     note = (
         f"{len(bed):,} questions{learned}; intervals over {len(set(clusters)):,} clusters. Cost: of all "
-        f"that were asked, {dearest} alone 100. Utility: EM less the price times the cost."
+        f"that were asked, {hundred} 100. Utility: EM less the price times the cost."
     )
     counted = (
-        f"Costs are what each question took of each agent, {dearest}'s mean on the record being 100; rows "
-        "decide by the means of the record. Rows that look at the question's vector before they ask also "
-        "pay for encoding the question; its passage's vector stands in the index already and is not counted."
+        "Costs are what each question took of each agent; rows decide by the means of the record. Rows that "
+        "look at the question's vector before they ask also pay for encoding the question; its passage's "
+        "vector stands in the index already and is not counted."
     )
     proportional = (
         "Costs are published proportions, the same for every question; what deciding takes has no place "

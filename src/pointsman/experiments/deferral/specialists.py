@@ -24,11 +24,12 @@ from pointsman.data.draw import drawn
 from pointsman.data.splits import refuse_overlap, without
 from pointsman.data.squad import read_squad
 from pointsman.data.testbed import check_files
+from pointsman.defer.before import encoding_gflops
 from pointsman.defer.candidates import said
 from pointsman.defer.record import Record, collect
 from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match, f1
-from pointsman.experiments.deferral.bed import GFLOPS, Bed, before, question_gflops, scored
+from pointsman.experiments.deferral.bed import GFLOPS, Bed, before, scored
 from pointsman.experiments.deferral.spans import Placed, both_ends_at
 from pointsman.experiments.report import Show
 from pointsman.read.agent import ReaderAgent
@@ -245,7 +246,8 @@ class Specialists:
             np.array([each.number for each in asked]),
             list(zip(questions, contexts, strict=True)),
             np.array([[cost.gflops for cost in row] for row in record.costs]),
-            question_gflops(self._fast, questions),
+            # Passages' vectors stand in the index.
+            np.array(encoding_gflops(self._fast, questions, contexts, frozenset(contexts))),
         )
 
     def _cluster(self, asked: Asked) -> int:
