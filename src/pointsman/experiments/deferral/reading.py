@@ -20,7 +20,7 @@ from pointsman.experiments.deferral.measured import outcome, utility
 from pointsman.experiments.deferral.rows import BEST, OURS, SURROGATE, Fold, Given, rows
 from pointsman.experiments.report import Show
 
-PRICES = (0.01, 0.05, 0.2)
+PRICES = (0.01, 0.05)
 READS = "a rejector that reads"
 
 
