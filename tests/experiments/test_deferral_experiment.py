@@ -23,7 +23,7 @@ from pointsman.data.squad import write_squad
 from pointsman.deadline import Deadline
 from pointsman.defer.adapted import Reads
 from pointsman.defer.candidates import said
-from pointsman.errors import InputError
+from pointsman.errors import FormatError, InputError
 from pointsman.evaluate.significance import Interval
 from pointsman.experiments.deferral import specialists
 from pointsman.experiments.deferral.ablations import (
@@ -34,6 +34,7 @@ from pointsman.experiments.deferral.ablations import (
     rejectors,
     went_on,
 )
+from pointsman.experiments.deferral.answers import Answers
 from pointsman.experiments.deferral.bed import (
     Bed,
     both_ends,
@@ -63,7 +64,7 @@ from pointsman.experiments.deferral.rows import (
     rows,
 )
 from pointsman.experiments.deferral.run import frontier_area, price_table, run
-from pointsman.experiments.deferral.spans import Placed, both_ends_at
+from pointsman.experiments.deferral.spans import both_ends_at
 from pointsman.experiments.deferral.specialists import (
     DOMAINS,
     POLICIES,
@@ -182,11 +183,16 @@ def own(
     return trained(data, backbone, folder), folder
 
 
-def trained(data: Path, backbone: Backbone, folder: Path) -> Specialists:
-    return Specialists(data, backbone, fresh_reader(backbone), folder, silent, sizes=SIZES)
+def trained(
+    data: Path, backbone: Backbone, folder: Path, answers: Path | None = None
+) -> Specialists:
+    start = fresh_reader(backbone)
+    return Specialists(data, backbone, start, folder, silent, answers=answers, sizes=SIZES)
 
 
-def test_readers_of_our_own(own: tuple[Specialists, Path], data: Path, backbone: Backbone) -> None:
+def test_readers_of_our_own(
+    own: tuple[Specialists, Path], data: Path, backbone: Backbone, tmp_path: Path
+) -> None:
     made, folder = own
     record, test = made.bed(made.record), made.bed(made.test)
     assert len(record) == 3 * 9 + 6 + 4  # of six companies' policies two are not taught
@@ -211,11 +217,16 @@ def test_readers_of_our_own(own: tuple[Specialists, Path], data: Path, backbone:
     assert not np.array_equal(earlier.said.own, record.said.own)
     ships = record.agents.index(SHIPPED)
     np.testing.assert_array_equal(earlier.said.own[:, ships], record.said.own[:, ships])
-    # The same again trains and asks nobody.
-    kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
-    again = trained(data, backbone, folder)
-    np.testing.assert_array_equal(again.bed(again.record).em, record.em)
-    assert kept == {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
+    # The same again, on a machine that has their answers alone, trains and asks nobody.
+    kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
+    again = trained(data, backbone, tmp_path, folder / "answers")
+    for asked, before in ((again.record, record), (again.test, test)):
+        found = again.bed(asked)
+        np.testing.assert_array_equal(found.em, before.em)
+        np.testing.assert_array_equal(found.said.own, before.said.own)
+        np.testing.assert_array_equal(found.costs, before.costs)
+    assert kept == {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
+    assert not (tmp_path / "runs").exists()
 
 
 def test_who_is_taught_by_whom_and_how_fast(
@@ -420,7 +431,7 @@ def test_who_looks_at_a_question_pays_for_it() -> None:
     assert "encoding the question" in table.notes[1]
 
 
-def test_answers_begin_and_end_at_characters(tmp_path: Path) -> None:
+def test_answers_begin_and_end_at_characters() -> None:
     context = "the red barn, then the red house."
     example = ReadingExample("1", "where?", context, ("the red house",), (19,))
     house, barn = context.index("red house"), context.index("red barn")
@@ -430,30 +441,62 @@ def test_answers_begin_and_end_at_characters(tmp_path: Path) -> None:
     assert found[0].tolist() == [[1, 1], [0, 0], [0, 1], [0, 0], [0, 0]]
     assert not both_ends_at([replace(example, answers=(), starts=())], [spans]).any()
 
-    class Second:
-        name = "second"
 
-        def answer(
-            self,
-            questions: Sequence[str],
-            contexts: Sequence[Sequence[Passage]],
-            deadline: Deadline | None = None,
-        ) -> list[Answer]:
-            place = context.rindex("red")
-            return [Answer(q, "red", 1.0, start=place, end=place + 3) for q in questions]
+class Second:
+    """An agent that finds the second red, and counts what it is asked."""
 
-        def estimate(
-            self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
-        ) -> list[Cost]:
-            return [Cost()] * len(questions)
+    name = "second"
 
-    agent = Placed(Second(), tmp_path / "spans" / "second.jsonl")
-    # Of an answer that was kept without its place the first that has its text counts.
-    assert agent.spans([example], ["red"]) == [(4, 7)]
-    assert agent.spans([example], ["blue"]) == [None]
-    agent.answer(["where?"], [[Passage("1", context)]])
-    assert agent.spans([example], ["red"]) == [(house, house + 3)]
-    assert agent.spans([example], [None]) == [None]
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def answer(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[Sequence[Passage]],
+        deadline: Deadline | None = None,
+    ) -> list[Answer]:
+        self.asked += questions
+        places = [row[0].text.rfind("red") for row in contexts]
+        return [
+            Answer(q, "red", 0.5, start=place, end=place + 3, cost=Cost(gflops=0.25))
+            if place >= 0
+            else Answer(q, "", 0.1, abstained=True)
+            for q, place in zip(questions, places, strict=True)
+        ]
+
+    def estimate(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+    ) -> list[Cost]:
+        return [Cost()] * len(questions)
+
+
+def test_what_a_reader_said_is_kept_by_its_place(tmp_path: Path) -> None:
+    agent = Second()
+    found, none, other = (
+        ReadingExample(str(i), "where?", context, ())
+        for i, context in enumerate(["a red house, a red barn", "blue", "red"])
+    )
+    first = Answers(tmp_path).of("key", lambda: agent, [found, none, found], silent)
+    assert first.texts == ["red", None, "red"]
+    assert first.spans == [(15, 18), None, (15, 18)]
+    assert first.sure == pytest.approx([0.5, 0.1, 0.5])
+    assert first.gflops.tolist() == [0.25, 0.0, 0.25]
+    assert len(agent.asked) == 2  # the same question about the same passage once
+    # Another run asks what is new, and makes nobody where nothing is.
+    again = Answers(tmp_path).of("key", lambda: agent, [other, found], silent)
+    assert again.spans == [(0, 3), (15, 18)]
+    assert len(agent.asked) == 3
+
+    def nobody() -> Second:
+        raise AssertionError("asked")
+
+    kept = Answers(tmp_path).of("key", nobody, [other, none], silent)
+    assert kept.texts == ["red", None]
+    assert Answers(tmp_path).of("key", nobody, [], silent).gflops.shape == (0,)
+    (tmp_path / "key.npz").write_bytes(b"no")
+    with pytest.raises(FormatError, match=r"no answers of a reader"):
+        Answers(tmp_path).of("key", nobody, [other], silent)
 
 
 def test_golden_answers_of_judged_questions() -> None:

@@ -287,6 +287,14 @@ def deferral(
             "--readers/--no-readers", help="With readers of our own, which are trained first."
         ),
     ] = True,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="What readers of our own said: kept here, and not asked again.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Limit = None,
     seed: Seed = 0,
     backbone: BackboneName = None,
@@ -321,6 +329,7 @@ def deferral(
             limit=limit,
             only=row or None,
             draw=out,
+            answers=answers,
             show=show,
         )
 

@@ -80,12 +80,14 @@ def run(
     limit: int | None = None,
     only: Sequence[str] | None = None,
     draw: Path | None = None,
+    answers: Path | None = None,
     show: Show | None = None,
 ) -> Report:
     """Both beds of recorded agents, five-fold, and readers of our own that begin as `reader`, if there is one.
 
     `folder` keeps what encoding and training gave. `fast` answers, an encoder of the same weights that
-    need not train. `limit` bounds the questions of each bed with recorded answers. `only` names the rows,
+    need not train. What our own readers said that stands in the folder `answers` is not asked again, and
+    what is asked is put there: with all of it there none is trained. `limit` bounds the questions of each bed with recorded answers. `only` names the rows,
     and leaves out what else there is to say of them. Raises InputError for a name that no row has, and
     where the test bed is not there.
     """
@@ -100,7 +102,17 @@ def run(
         bed = load(data, backbone, cache, show, limit)
         beds[load.__name__] = (bed, all_folds(bed, seed))
     if reader is not None:
-        own = Specialists(data, backbone, reader, folder, show, fast=fast, sizes=sizes, seed=seed)
+        own = Specialists(
+            data,
+            backbone,
+            reader,
+            folder,
+            show,
+            fast=fast,
+            answers=answers,
+            sizes=sizes,
+            seed=seed,
+        )
         record, test = own.bed(own.record), own.bed(own.test)
         learned = Learned(record, 0, seed)
         beds["specialists"] = (test, [Fold.whole(learned, test)])

@@ -9,9 +9,9 @@ learned from, say how good each is where.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +26,19 @@ from pointsman.data.squad import read_squad
 from pointsman.data.testbed import check_files
 from pointsman.defer.before import encoding_gflops
 from pointsman.defer.candidates import said
-from pointsman.defer.record import Record, collect
 from pointsman.evaluate.groups import numbered
 from pointsman.evaluate.reading import exact_match, f1
+from pointsman.experiments.deferral.answers import Answers, Replies
 from pointsman.experiments.deferral.bed import GFLOPS, Bed, before, scored
-from pointsman.experiments.deferral.spans import Placed, both_ends_at
+from pointsman.experiments.deferral.spans import both_ends_at
 from pointsman.experiments.report import Show
+from pointsman.protocols import Agent
 from pointsman.read.agent import ReaderAgent
 from pointsman.read.examples import examples_digest
 from pointsman.read.reader import ReaderSettings, SpanReader
 from pointsman.read.task import Part, ReaderData, ReaderTask
 from pointsman.training.loop import Plan, Progress, train
-from pointsman.types import Passage, ReadingExample
+from pointsman.types import ReadingExample
 
 Examples = Sequence[ReadingExample]
 
@@ -86,16 +87,22 @@ class Asked:
         return f"{self.number} {self.example.cluster}"
 
 
-Learned = tuple[Part, ReaderSettings, str]
-"""A reader's weights, how it reads, and what it is known by."""
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A reader's weights, trained when they are first asked for; how it reads; and what it is known by."""
+
+    part: Callable[[], Part]
+    settings: ReaderSettings
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A reader at work, and what its answers are kept under."""
+    """A reader that can be put to work, and what its answers are kept under."""
 
+    name: str
     key: str
-    agent: Placed
+    agent: Callable[[], Agent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +165,11 @@ def _read(data: Path, name: str) -> Parts:
 
 
 class Specialists:
-    """The readers, trained when this is made, and what they say to whatever questions.
+    """The readers and what they say to whatever questions; one is trained when it is first asked.
 
-    `start` is the reader that all begin as. `folder` keeps the training runs and the answers; the same
-    call goes on from there. `fast` answers, an encoder of the same weights that need not train.
+    `start` is the reader that all begin as. `folder` keeps the training runs, and the `answers` too unless
+    they have a folder of their own; the same call goes on from there. `fast` answers, an encoder of the
+    same weights that need not train.
     """
 
     def __init__(
@@ -173,6 +181,7 @@ class Specialists:
         show: Show,
         *,
         fast: Backbone | None = None,
+        answers: Path | None = None,
         sizes: Sizes | None = None,
         seed: int = 0,
     ) -> None:
@@ -180,6 +189,7 @@ class Specialists:
         self._backbone, self._fast = backbone, fast or backbone
         self._folder, self._show, self._seed = folder, show, seed
         self._cache = ArrayCache(folder)
+        self._answers = Answers(answers or folder / "answers")
         found = parts(data, self.sizes, seed)
         self.record, self.test = (
             [Asked(i, each) for i, p in enumerate(found.values()) for each in getattr(p, side)]
@@ -195,7 +205,7 @@ class Specialists:
         key = hashlib.sha256(
             repr((weights_digest(start.adapter, start.head.tensors), self.sizes.reader)).encode()
         ).hexdigest()[:12]
-        shipped = ((start, self.sizes.reader, key),) * 2
+        shipped = (Learned(lambda: start, self.sizes.reader, key),) * 2
         readers: dict[str, tuple[Learned, Learned]] = {SHIPPED: shipped}
         for each in made:
             _, teacher = readers.get(each.domain, shipped)
@@ -203,7 +213,9 @@ class Specialists:
         # The cheapest first, by what reading the record takes them.
         self._agents = [self._at_work(name, whole) for name, (_, whole) in readers.items()]
         self._earlier = [self._at_work(name, half) for name, (half, _) in readers.items()]
-        self.units = self._asked(self._agents, self.record).mean_cost()[:, 0]
+        self.units = np.array(
+            [each.gflops.mean() for each in self._asked(self._agents, self.record)]
+        )
         order = np.argsort(self.units, kind="stable").tolist()
         self.units = self.units[order]
         self._agents, self._earlier = (
@@ -220,32 +232,30 @@ class Specialists:
 
     def bed(self, asked: Sequence[Asked], *, earlier: bool = False) -> Bed:
         """What they say to these questions, or what they said when they had learned half of it."""
-        agents = self._earlier if earlier else self._agents
-        record = self._asked(agents, asked)
+        replies = self._asked(self._earlier if earlier else self._agents, asked)
+        texts = list(zip(*(each.texts for each in replies), strict=True))
+        spans = list(zip(*(each.spans for each in replies), strict=True))
+        sure = list(zip(*(each.sure for each in replies), strict=True))
         examples = [each.example for each in asked]
-        columns = zip(*record.texts, strict=True)
-        spans = [
-            each.agent.spans(examples, texts) for each, texts in zip(agents, columns, strict=True)
-        ]
         golden = [each.answers for each in examples]
         questions = [each.question for each in examples]
         contexts = [each.context for each in examples]
         return Bed(
             "readers of our own",
-            tuple(each.agent.name for each in self._agents),
+            tuple(each.name for each in self._agents),
             self.units,
             GFLOPS,
-            said(questions, contexts, record.texts, record.sure),
-            scored(record.texts, golden, exact_match),
-            scored(record.texts, golden, f1),
-            both_ends_at(examples, list(zip(*spans, strict=True))),
+            said(questions, contexts, texts, sure),
+            scored(texts, golden, exact_match),
+            scored(texts, golden, f1),
+            both_ends_at(examples, spans),
             np.array([self._cluster(each) for each in asked]),
             np.zeros(len(asked), dtype=np.int64),
             before(self._fast, questions, contexts, self._cache, self._show),
-            sum(text is None for row in record.texts for text in row),
+            sum(text is None for row in texts for text in row),
             np.array([each.number for each in asked]),
             list(zip(questions, contexts, strict=True)),
-            np.array([[cost.gflops for cost in row] for row in record.costs]),
+            np.stack([each.gflops for each in replies], axis=1),
             # Passages' vectors stand in the index.
             np.array(encoding_gflops(self._fast, questions, contexts, frozenset(contexts))),
         )
@@ -254,29 +264,19 @@ class Specialists:
         """The number of its cluster, a new one where it has not been met."""
         return self._clusters.setdefault(asked.cluster, len(self._clusters))
 
-    def _asked(self, agents: Sequence[Keyed], asked: Sequence[Asked]) -> Record:
-        """What each says, kept in a file of its own."""
-        records = [
-            collect(
-                [agent.agent],
-                [each.example.question for each in asked],
-                [[Passage(each.example.id, each.example.context)] for each in asked],
-                self._folder / "answers" / f"{agent.key}.jsonl",
-                self._show,
-            )
-            for agent in agents
-        ]
-        return Record.beside(records)
+    def _asked(self, agents: Sequence[Keyed], asked: Sequence[Asked]) -> list[Replies]:
+        """What each says."""
+        examples = [each.example for each in asked]
+        return [self._answers.of(each.key, each.agent, examples, self._show) for each in agents]
 
     def _at_work(self, name: str, reader: Learned) -> Keyed:
-        part, settings, key = reader
-        slot = f"specialists:{key}"
-        self._fast.add_adapter(slot, part.adapter)
-        read = SpanReader(self._fast, part.head, slot, settings)
-        base = self._backbone.identity.sha256[:8]
-        known_by = f"{base}-{key}"
-        spans = self._folder / "spans" / f"{known_by}.jsonl"
-        return Keyed(known_by, Placed(ReaderAgent(read, name=name), spans))
+        @cache
+        def agent() -> Agent:
+            part, slot = reader.part(), f"specialists:{reader.key}"
+            self._fast.add_adapter(slot, part.adapter)
+            return ReaderAgent(SpanReader(self._fast, part.head, slot, reader.settings), name=name)
+
+        return Keyed(name, f"{self._backbone.identity.sha256[:8]}-{reader.key}", agent)
 
     def _taught(
         self, made: Made, start: Learned, teacher: Learned, found: Mapping[str, Parts]
@@ -284,13 +284,12 @@ class Specialists:
         """A reader that began as `start`, after half of its questions and after all."""
         settings = replace(self.sizes.reader, layers=made.layers)
         examples = _taught(made, found, 2 * self.sizes.half, self._seed)
-        part, _, key = start
-        teachers = []
-        if settings.layers is not None:
-            teachers, key = [teacher[0]], f"{key}, {teacher[2]}"
         stages: list[Learned] = []
+        teachers: list[Learned] = []
+        earlier = start
+        if settings.layers is not None:
+            teachers, earlier = [teacher], replace(start, key=f"{start.key}, {teacher.key}")
         for stage in range(2):
-            some = examples[stage::2]
             plan = Plan(
                 None,
                 epochs=1,
@@ -298,26 +297,43 @@ class Specialists:
                 learning_rate=_HIGHER_RATE if teachers or made.domain == _NEW else _RATE,
                 evaluations=1,
                 seed=self._seed,
-                bf16=trains_in_bf16(self._backbone.device),
             )
-            task = ReaderTask(
-                self._backbone,
-                part.adapter,
-                part.head,
-                ReaderData(some, (), [()] * len(some), 0.0),
-                lambda _: {},
-                settings=settings,
-                teachers=teachers,
-                seed=self._seed,
-            )
-            known = (self._backbone.identity.sha256, key, settings, plan, examples_digest(some))
+            some = examples[stage::2]
+            base = self._backbone.identity.sha256
+            known = (base, earlier.key, settings, plan, examples_digest(some))
             key = hashlib.sha256(repr(known).encode()).hexdigest()[:12]
-            show = partial(self._training, f"{made.name}, half {stage + 1}")
-            part = task.parts(
-                train(task, plan, self._folder / "runs" / f"reader-{key}", show).parameters
-            )
-            stages.append((part, settings, key))
+            what = f"{made.name}, half {stage + 1}"
+            make = partial(self._trained, what, key, earlier.part, some, settings, plan, teachers)
+            stages.append(Learned(cache(make), settings, key))
+            earlier = stages[-1]
         return stages[0], stages[1]
+
+    def _trained(
+        self,
+        what: str,
+        key: str,
+        start: Callable[[], Part],
+        examples: Sequence[ReadingExample],
+        settings: ReaderSettings,
+        plan: Plan,
+        teachers: Sequence[Learned],
+    ) -> Part:
+        """A reader's next half. Whether a machine trains in bf16 is in no key: the reader is the same to us."""
+        begun = start()
+        task = ReaderTask(
+            self._backbone,
+            begun.adapter,
+            begun.head,
+            ReaderData(examples, (), [()] * len(examples), 0.0),
+            lambda _: {},
+            settings=settings,
+            teachers=[each.part() for each in teachers],
+            seed=self._seed,
+        )
+        bf16 = trains_in_bf16(self._backbone.device)
+        folder = self._folder / "runs" / f"reader-{key}{'-bf16' if bf16 else ''}"
+        show = partial(self._training, what)
+        return task.parts(train(task, replace(plan, bf16=bf16), folder, show).parameters)
 
     def _training(self, what: str, progress: Progress) -> None:
         self._show(f"training {what}", progress.step, progress.steps)
