@@ -311,9 +311,8 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
     (notes / "boat.md").write_text("Boat 7 on the lake is red. It is number 10 of all.", "utf-8")
     assert invoke("index", space, notes).exit_code == 0
     used = {"POINTSMAN_DEFER__ALLOCATOR": "allocator"}
-    answer = json.loads(
-        invoke("ask", space, "What colour is boat 7?", "--price", "1", "--json", env=used).stdout
-    )
+    asking = ["ask", space, "What colour is boat 7?", "--price", "1", "--json"]
+    answer = json.loads(invoke(*asking, "--allocator", "allocator").stdout)
     assert answer["text"] == "red"
     assert answer["trace"]["steps"][4]["choice"] == ["reader"]
     # What it does is asked of it.
@@ -328,9 +327,12 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
         refused = invoke(*words, env=used)
         assert refused.exit_code == 4
         assert "was trained for the agents reader, far, not for reader, far, more" in refused.stderr
-    gone = invoke("agents", "price", space, env={"POINTSMAN_DEFER__ALLOCATOR": "nobody"})
-    assert gone.exit_code == 6
-    assert "no specialist 'nobody'" in " ".join(gone.stderr.split())
+    for gone in (
+        invoke("agents", "price", space, env={"POINTSMAN_DEFER__ALLOCATOR": "nobody"}),
+        invoke(*asking, "--allocator", "nobody"),
+    ):
+        assert gone.exit_code == 6
+        assert "no specialist 'nobody'" in " ".join(gone.stderr.split())
 
 
 def test_an_allocator_that_reads_decides_before_anybody_is_asked(

@@ -29,6 +29,7 @@ Examples:
   pointsman ask my-space "How many?" --where year=2020 --where lang=en
   pointsman ask my-space "How many?" --mode bm25 --passages 10 --trace
   pointsman ask my-space "How many?" --grader legal --min-relevance 0.3
+  pointsman ask my-space "How many?" --allocator allocator --price 0.1
 """
 
 
@@ -92,12 +93,21 @@ def ask(
             show_default=False,
         ),
     ] = None,
+    allocator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Decides which agents are asked: a name, a path, or none.",
+            show_default=False,
+        ),
+    ] = None,
     price: Annotated[
         float | None,
         typer.Option(
             metavar="X",
             min=0,
-            help="Right answers given up for one of the dearest agent.",
+            help="How many right answers one answer of the dearest agent may cost you, "
+            "such as 0.1; at 0 cost counts for nothing.",
             show_default=False,
         ),
     ] = None,
@@ -133,6 +143,7 @@ def ask(
         "grade.grader": grader,
         "grade.min_relevance": min_relevance,
         "select.selector": selector,
+        "defer.allocator": allocator,
         "price": price,
         "defer.budget": budget,
         "read.passages": passages,
