@@ -31,7 +31,7 @@ from pointsman.errors import (
 from pointsman.settings import AgentSettings, Settings, read_settings, write_settings
 from pointsman.text import scrub
 from pointsman.trace import Cost
-from pointsman.types import Answer, BackboneIdentity, Hit, Passage, Where
+from pointsman.types import Answer, BackboneIdentity, FloatArray, Hit, Passage, Where
 
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
@@ -462,12 +462,16 @@ class Workspace:
         if folder is not None:
             if (folder / SPECIALIST_FILE).is_file():
                 return load_foreseeing(folder, self.backbone, names, self.units)
-            # Looked up when asked for: the index may be opened anew meanwhile.
-            stored = lambda ids: self.store.of_ids(ids)  # noqa: E731
-            return load_allocator(folder, self.backbone, names, self.units, self.judge, stored)
+            return load_allocator(
+                folder, self.backbone, names, self.units, self.judge, self._stored
+            )
         if not further:
             return FirstAgent(names)
         return LookFirst(names, [0.0, *(agent.right for agent in further)], self.units)
+
+    def _stored(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """Passages' vectors in the index as it is when they are asked for: it may be opened anew meanwhile."""
+        return self.store.of_ids(ids)
 
     @property
     def allocator_folder(self) -> Path | None:
