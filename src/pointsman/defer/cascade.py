@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pointsman.defer.candidates import Floats, Mask, Said
 from pointsman.defer.cost import Choices
+from pointsman.defer.evidence import surely_above
 from pointsman.defer.logistic import Logistic, log_odds
 from pointsman.defer.verifier import Verifier, best, sureness
 from pointsman.errors import ConfigError
@@ -23,7 +24,6 @@ from pointsman.errors import ConfigError
 _ALL_SETS = 4
 _DOUBLED = 1.8
 _ALIKE = 1.1
-_EVIDENCE = 2.0  # standard errors
 _SHY = 0.03  # penalty of what foresees from hundreds of features
 _KIND = 3
 """So many main directions of what is known before tell one kind of question from another."""
@@ -206,7 +206,7 @@ class Cascade:
         single = np.flatnonzero((self.stations.sum(axis=1) == 1) & open_)
         alone = int(single[(self.right[:, single].mean(axis=0) - taken[single]).argmax()])
         gain = value - (self.right[:, alone] - taken[alone])
-        return None if _surely_above(gain, self.clusters) else alone
+        return None if surely_above(gain, self.clusters) else alone
 
     def ask(
         self,
@@ -294,12 +294,6 @@ def _looks(known: Floats, weights: Floats, ways: Mask) -> Floats:
     found = known @ weights
     found[:, ~ways] = -np.inf
     return np.asarray(found)
-
-
-def _surely_above(gain: npt.NDArray[np.float64], clusters: npt.NDArray[np.int64]) -> bool:
-    """Whether gains [n] are above 0 by two standard errors; those of a cluster come together."""
-    sums = np.bincount(clusters, weights=gain)
-    return bool(sums.mean() > _EVIDENCE * sums.std() / len(sums) ** 0.5)
 
 
 def _easy(before: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Logistic:

@@ -20,6 +20,7 @@ from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs, reading_g
 from pointsman.defer.answered import Answered
 from pointsman.defer.card import foreseeing_card
 from pointsman.defer.cost import Pricing, Unit, cheapest, to_dearest
+from pointsman.defer.evidence import surely_above
 from pointsman.defer.foreseen import Foresight, Learned
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.make import PRICES, AtPrice, Made
@@ -32,8 +33,6 @@ from pointsman.training.loop import Progress
 # Of every five sources one reports and one says what the outputs are worth.
 _REPORTS, _CALIBRATES = 4, 3
 _PENALTY = 1e-2
-# So many standard errors a choice must be worth more than the best single agent.
-_EVIDENCE = 2.0
 # Twice what tells an agent's hard questions from its easy ones must make its record likelier (1.96 squared).
 _LIKELIER = 3.84
 
@@ -190,9 +189,7 @@ def _weighed(
     utility = right - plan.at * unit
     best = int(utility.mean(axis=0).argmax())
     gain = utility[np.arange(len(held)), said.argmax(axis=1)] - utility[:, best]
-    clusters = known.clusters[held]
-    sums = np.array([gain[clusters == each].sum() for each in np.unique(clusters)])
-    if sums.mean() <= _EVIDENCE * sums.std() / len(sums) ** 0.5:
+    if not surely_above(gain, known.clusters[held]):
         bias = torch.zeros(count)
         bias[best] = 1.0
         part = replace(part, weight=torch.zeros_like(part.weight), bias=bias)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -44,20 +44,6 @@ class Record:
     sure: list[list[float | None]]
     costs: list[list[Cost]]
     failures: tuple[int, ...]
-
-    @classmethod
-    def beside(cls, records: Sequence[Record]) -> Record:
-        """Several agents' records of the same questions as one."""
-
-        def joined(rows: Iterable[tuple[list[T], ...]]) -> list[list[T]]:
-            return [[each for part in row for each in part] for row in rows]
-
-        return cls(
-            joined(zip(*(each.texts for each in records), strict=True)),
-            joined(zip(*(each.sure for each in records), strict=True)),
-            joined(zip(*(each.costs for each in records), strict=True)),
-            tuple(count for each in records for count in each.failures),
-        )
 
     def mean_cost(self) -> npt.NDArray[np.float64]:
         """What each agent took a question: GFLOPs, seconds, dollars [A, 3]."""

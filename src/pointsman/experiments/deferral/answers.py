@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.data.arrays import reading_arrays, write_arrays
 from pointsman.data.files import made_directory
-from pointsman.errors import FormatError
 from pointsman.experiments.deferral.bed import Floats
 from pointsman.experiments.deferral.spans import Span
 from pointsman.experiments.report import Show
@@ -104,16 +102,10 @@ def _digest(example: ReadingExample) -> int:
 def _read(path: Path) -> Rows:
     if not path.exists():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(zip(file["asked"].tolist(), file["rows"], strict=True))
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-        raise FormatError(path, f"no answers of a reader ({error}); delete it") from error
+    with reading_arrays(path, "answers of a reader") as file:
+        return dict(zip(file["asked"].tolist(), file["rows"], strict=True))
 
 
 def _write(path: Path, kept: Rows) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    with aside.open("wb") as file:
-        asked = np.array(list(kept), dtype=np.uint64)
-        np.savez_compressed(file, asked=asked, rows=np.stack(list(kept.values())))
-    aside.replace(path)
+    asked = np.array(list(kept), dtype=np.uint64)
+    write_arrays(path, {"asked": asked, "rows": np.stack(list(kept.values()))})

@@ -64,8 +64,7 @@ def readers(bed: Bed, fold: Fold, reading: Reading, prices: Sequence[float] = PR
     """It at a few prices on one fold of a bed, whose other folds it learns from, with both weights.
 
     Each of the prices and weights is a training of its own, kept among the reading's runs: of SQuAD's dev
-    set some 530 steps of 32 pairs through three layers, about a second each on a core that others use
-    too, so under ten minutes; an hour for all six.
+    set some 500 steps of 32 pairs through three layers, about a second each on one core.
     """
     test = fold.test
     clusters = test.clusters.tolist()

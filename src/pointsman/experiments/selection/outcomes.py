@@ -7,16 +7,14 @@ computes another statistic, and trains nothing again.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
+from pointsman.data.arrays import reading_arrays, write_arrays
 from pointsman.data.files import made_directory
-from pointsman.errors import FormatError
 
 Arrays = Mapping[str, npt.NDArray[np.floating]]
 
@@ -43,18 +41,12 @@ class Outcomes:
         # As they will be read again, so that a table is the same whoever measured.
         made = {name: value.astype(np.float32) for name, value in make().items()}
         kept |= {f"{begins}{name}": value for name, value in made.items()}
-        aside = path.with_name(f".{path.name}.{os.getpid()}.npz")
-        with aside.open("wb") as file:
-            np.savez_compressed(file, **kept)  # type: ignore[arg-type]
-        aside.replace(path)
+        write_arrays(path, kept)
         return made
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[np.floating]]:
     if not path.exists():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise FormatError(path, f"no outcomes of a selection run ({error}); delete it") from error
+    with reading_arrays(path, "outcomes of a selection run") as file:
+        return dict(file)
