@@ -480,6 +480,20 @@ class Workspace:
         return None if name == UNALLOCATED else self._specialist(name, "allocator")
 
     @property
+    def changed_agents(self) -> list[str]:
+        """Those that are another model, or say something else, than when the allocator learned from them."""
+        from pointsman.defer.answered import models
+        from pointsman.defer.measured import models_then
+
+        folder = self.allocator_folder
+        then = {} if folder is None else models_then(folder)
+        if not then:
+            return []
+        names = [READER, *(agent.name for agent in self.settings.agents)]
+        now = models(names, self.agents_known_by)
+        return [name for name in names if name in then and then[name] != now[name]]
+
+    @property
     def judge(self) -> Judge:
         """Who looks at passages for what agents said: the reader."""
         from pointsman.read.verify import judge

@@ -322,6 +322,17 @@ def test_an_allocator_is_trained_and_decides(space: Path, tmp_path: Path) -> Non
     rows = json.loads(invoke("agents", "price", space, "--price", "0.9", "--json", env=used).stdout)
     asked = found["at"][-1]["asked"]
     assert [row["asked"] for row in rows["agents"]] == [f"on {share:.0%}" for share in asked]
+    assert rows["changed"] == []
+    assert "not the same model" not in priced.stderr
+    # Another model of the same name may be used, and somebody is told.
+    settings = space / "pointsman.yaml"
+    as_it_was = settings.read_text("utf-8")
+    settings.write_text(as_it_was.replace("model: m", "model: larger"), "utf-8")
+    for words in (["ask", space, "What?"], ["agents", "price", space]):
+        told = invoke(*words, env=used)
+        assert told.exit_code == 0, told.stderr
+        assert "far: not the same model" in " ".join(told.stderr.split())
+    settings.write_text(as_it_was, "utf-8")
     _append(space, "- {name: more, url: 'http://x', model: m}")
     for words in (["ask", space, "What?"], ["agents", "price", space]):
         refused = invoke(*words, env=used)
@@ -359,6 +370,12 @@ def test_an_allocator_that_reads_decides_before_anybody_is_asked(
     # Less sure than asked for: nothing is said, whoever was chosen.
     shy = invoke(*asked, "--price", "0.1", "--min-confidence", "1", env=used)
     assert json.loads(shy.stdout)["text"] == ""
+    settings = space / "pointsman.yaml"
+    as_it_was = settings.read_text("utf-8")
+    for model, changed in (("larger", ["far"]), ("m", [])):
+        settings.write_text(as_it_was.replace("model: m", f"model: {model}"), "utf-8")
+        with Workspace.open(space, overrides={"defer.allocator": "paper"}) as workspace:
+            assert workspace.changed_agents == changed
     for elsewhere in (asked, ["agents", "price", space]):
         other = invoke(*elsewhere, "--price", "0.5", env=used)
         assert other.exit_code == 4

@@ -14,6 +14,8 @@ from pointsman.cli.output import Output
 from pointsman.errors import ConfigError, PointsmanError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pointsman.types import Answer
 
 EXAMPLES = """
@@ -112,7 +114,7 @@ def price(space: Space, price: Price = None, json: Json = False) -> None:
         asked, unit = settings.price, settings.defer.unit
         names = [agent.name for agent in workspace.agents]
         units = workspace.units
-        beta = Pricing.at(asked, names, units).beta.tolist()
+        beta, changed = Pricing.at(asked, names, units).beta.tolist(), workspace.changed_agents
         said = [
             f"At price {asked:g}, for {settings.read.passages} passages of usual length; cost is in right "
             f"answers, the price for the agent that takes most {unit}:"
@@ -136,7 +138,17 @@ def price(space: Space, price: Price = None, json: Json = False) -> None:
     ]
     output.show(*said)
     output.show(_table(rows))
-    output.document({"price": asked, "unit": unit, "agents": rows})
+    if changed:
+        output.note(changed_line(folder, changed))
+    output.document({"price": asked, "unit": unit, "agents": rows, "changed": changed})
+
+
+def changed_line(allocator: Path | None, changed: Sequence[str]) -> str:
+    """Of agents that an allocator knows as other models than they are."""
+    return (
+        f"{', '.join(changed)}: not the same model or the same answers as when the allocator "
+        f"{allocator and allocator.name} learned from them; it decides by what they were, so train it again"
+    )
 
 
 def _asked(right: float, cost: float) -> str:

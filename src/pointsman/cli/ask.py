@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pointsman.cli.agents import changed_line
 from pointsman.cli.answers import answer_lines
 from pointsman.cli.experts import left_out_line
 from pointsman.cli.failures import report
@@ -159,6 +160,8 @@ def ask(
             _ = workspace.pipeline
         if workspace.settings.route.router != "base" and workspace.left_out:
             output.note(left_out_line(workspace.left_out))
+        if changed := workspace.changed_agents:
+            output.note(changed_line(workspace.allocator_folder, changed))
 
         def answer(text: str) -> Answer:
             # Here, because a deadline begins to run when it is made.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ LEAST_SOURCES = 2 * FOLDS
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
     """n questions with their passages as one text each, what the A agents said, whether it was `right`
-    [n, A], and `clusters` [n], whose questions are never on both sides.
+    [n, A], and `clusters` [n], whose questions are never on both sides. `models` is by which digest each
+    agent's model is known, empty where nobody says.
     """
 
     agents: tuple[str, ...]
@@ -36,6 +38,7 @@ class Answered:
     record: Record
     right: npt.NDArray[np.float64]
     clusters: npt.NDArray[np.int64]
+    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folds(self) -> npt.NDArray[np.int64]:
@@ -82,4 +85,14 @@ def ask_everybody(
         ]
     )
     texts = [shown(row) for row in contexts]
-    return Answered(names, questions, contexts, texts, record, right, clusters)
+    return Answered(
+        names, questions, contexts, texts, record, right, clusters, models(names, known_by or ())
+    )
+
+
+def models(agents: Sequence[str], known_by: Sequence[str]) -> dict[str, str]:
+    """Each agent's model by a digest of what its answers depend on; empty where that is not said."""
+    return {
+        name: hashlib.sha256(said.encode()).hexdigest()[:16]
+        for name, said in zip(agents, known_by, strict=bool(known_by))
+    }

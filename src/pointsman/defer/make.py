@@ -133,6 +133,7 @@ def make_allocator(
     made = Made(folder, len(questions), tuple(right.mean(axis=0).tolist()), at, record.failures)
     numbers: dict[str, Any] = {
         "looks": judge is not None,
+        "models": dict(known.models),
         "training": {"command": command, "data": data, "questions": len(questions)},
         "numbers": {
             "unit": unit,

@@ -115,6 +115,7 @@ def make_foreseeing(
         "learned": plan.learned,
         "price": plan.at,
         "agents": list(known.agents),
+        "models": dict(known.models),
         "layers": plan.reads.layers,
         "max_length": plan.reads.max_length,
         "rank": plan.reads.rank,
