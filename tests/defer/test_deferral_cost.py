@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.defer.cost import Pricing, Unit, cheapest, in_unit, one_agent, taken, to_dearest
+from pointsman.defer.cost import (
+    Pricing,
+    Unit,
+    alike,
+    cheapest,
+    in_unit,
+    one_agent,
+    taken,
+    to_dearest,
+)
 from pointsman.errors import ConfigError, InputError
 from pointsman.trace import Cost
 
@@ -84,3 +93,24 @@ def test_units_that_are_none(wrong: float) -> None:
 @pytest.mark.parametrize(("unit", "found"), [("dollars", 0.0), ("gflops", 3.0), ("seconds", None)])
 def test_only_money_may_be_nothing(unit: Unit, found: float | None) -> None:
     assert in_unit(Cost(gflops=3.0), unit) == found
+
+
+def test_questions_that_take_about_as_much() -> None:
+    """Powers of 1.1, agent by agent; what takes nothing is told from what takes little."""
+    times = [[1.0, 1.0], [1.04, 0.96], [2.0, 1.0], [1.0, 0.0], [2.04, 1.02]]
+    found = {tuple(rows.tolist()): factor.tolist() for rows, factor in alike(times)}
+    assert set(found) == {(0, 1), (2, 4), (3,)}
+    assert found[0, 1] == [1, 1]
+    assert found[2, 4] == pytest.approx([1.1**7, 1])  # 1.95; 2 is 1.1 to the power of 7.3
+    assert found[(3,)] == [1, 0]
+    assert alike(np.zeros((0, 2))) == []
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=8), st.integers(0, 7))
+def test_how_much_a_question_takes_is_its_own_affair(times: list[float], one: int) -> None:
+    """The same alone and together with others, and within half a step of what it is."""
+    one %= len(times)
+    ((_, alone),) = alike([[times[one]]])
+    (together,) = (f for rows, f in alike([[each] for each in times]) if one in rows)
+    assert together == alone
+    assert 1.1**-0.51 < alone[0] / times[one] < 1.1**0.51

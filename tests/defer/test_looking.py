@@ -273,6 +273,20 @@ def test_a_price_decides_how_much_is_asked(cascade: Cascade) -> None:
         assert share - price * cost > (alone - price * UNITS).max() - 0.012
 
 
+def test_a_long_question_is_a_dear_one(cascade: Cascade) -> None:
+    """What takes ten times as much is decided as at ten times the price, whatever it is asked together with."""
+    long = np.arange(len(TEST[0])) % 3 == 0
+    times = np.where(long, 10.0, 1.0)[:, None].repeat(4, axis=1)
+    both = cascade.ask(TEST[0], TEST[2], UNITS, 0.1, times=times)
+    for rows, price in ((long, 1.0), (~long, 0.1)):
+        mine = np.flatnonzero(rows)
+        alone = cascade.ask(TEST[0].take(mine), TEST[2][mine], UNITS, price)
+        agree = (alone.seen == both.seen[mine]).all(axis=1).mean()
+        # Ten is 1.1 to the power of 24.2, and is taken for that of 24.
+        assert agree == 1 if price == 0.1 else agree > 0.98
+    assert both.seen[long, 3].mean() < both.seen[~long, 3].mean()
+
+
 def test_who_may_not_be_asked_is_not(cascade: Cascade) -> None:
     allowed = np.array([True, True, True, False])
     asked = cascade.ask(TEST[0], TEST[2], UNITS, 0.0, allowed=allowed)
@@ -381,6 +395,12 @@ def test_the_lift_leaves_the_best_agent_only_with_evidence() -> None:
     assert 0.1 < cheap.mean() < 0.9
     assert TEST[2][cheap, 0].mean() < TEST[2][~cheap, 0].mean()
     noise = np.random.default_rng(0).normal(size=before.shape)
+    # Where questions differ in what they take each is decided by its own.
+    betas = np.where(np.arange(len(TEST[2]))[:, None] % 2, 0.2, 0.0) * UNITS
+    np.testing.assert_array_equal(
+        lift.allocate(TEST[2], betas),
+        np.where(betas[:, 3] > 0, choice, lift.allocate(TEST[2], np.zeros(4))),
+    )
     blind = Lift.learn(noise, right, np.arange(len(said_)), resamples=6)
     assert len(set(blind.allocate(noise, 0.2 * UNITS).tolist())) == 1
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.defer.candidates import Floats, Mask, Said
-from pointsman.defer.cost import Choices
+from pointsman.defer.cost import Choices, alike
 from pointsman.defer.evidence import surely_above
 from pointsman.defer.logistic import Logistic, log_odds
 from pointsman.defer.verifier import Verifier, best, sureness
@@ -215,24 +215,28 @@ class Cascade:
         units: npt.NDArray[np.floating],
         price: float,
         *,
+        times: npt.NDArray[np.floating] | None = None,
         allowed: Mask | None = None,
     ) -> Asked:
-        """Ask about every question at a price for each of the `units` [A].
+        """Ask about every question at a price for what each agent takes, the `units` [A]; where questions
+        differ in that, as those with long passages do, `times` [n, A] as much.
 
         `allowed` [A] is who may be asked at all. Raises ConfigError for a price that is negative, or
         where nobody may be asked.
         """
         may = np.ones(said.agents, dtype=bool) if allowed is None else allowed
-        planned = Planned(self, units, price, may)
         at = np.full(len(said), self.start)
         choice = np.zeros(len(said), dtype=np.int64)
         chance = np.zeros(len(said), dtype=np.float32)
-        for k in reversed(self._order):
-            mine = np.flatnonzero(at == k)
-            if len(mine):
-                view = planned.look(k, said.take(mine), before[mine])
-                choice[mine], chance[mine] = best(view.chances)
-                at[mine] = view.looks.argmax(axis=1)
+        every = np.ones(said.given.shape) if times is None else times
+        for rows, times_usual in alike(every):
+            planned = Planned(self, units * times_usual, price, may)
+            for k in reversed(self._order):
+                mine = rows[at[rows] == k]
+                if len(mine):
+                    view = planned.look(k, said.take(mine), before[mine])
+                    choice[mine], chance[mine] = best(view.chances)
+                    at[mine] = view.looks.argmax(axis=1)
         return Asked(self.stations[at], choice, chance)
 
     @property

@@ -78,6 +78,19 @@ def to_dearest(units: npt.ArrayLike) -> Floats:
     return np.asarray(taken / (taken.max(initial=0.0) or 1.0))
 
 
+def alike(times: npt.ArrayLike, step: float = 1.1) -> list[tuple[Choices, Floats]]:
+    """Questions of which each agent takes about as much: their rows, and how many times the usual that is [A].
+
+    `times` [n, A] is what each question takes by what is usual. It is rounded to powers of `step`, so that a
+    plan serves many questions, and a question is decided alike whatever it is asked together with.
+    """
+    given = np.asarray(times, dtype=np.float64)
+    powers = np.full(given.shape, -np.inf)
+    np.log(given, out=powers, where=given > 0)
+    every, group = np.unique(np.round(powers / np.log(step)), axis=0, return_inverse=True)
+    return [(np.flatnonzero(group.reshape(-1) == g), step**each) for g, each in enumerate(every)]
+
+
 def cheapest(costs: npt.ArrayLike) -> Choices:
     """The agent [n] of the least of the costs [n, A]; ties go to the lower number, so to the main one."""
     return np.asarray(np.argmin(np.asarray(costs, dtype=np.float64), axis=1), dtype=np.int64)

@@ -64,14 +64,15 @@ class Lift:
         return cls(models, right.mean(axis=0))
 
     def allocate(self, features: Features, beta: Floats, bound: float = 1.0) -> Choices:
-        """The agent of each row [n], by what each agent takes, β [A].
+        """The agent of each row [n], by what each agent takes, β [A] or, where questions differ in that, [n, A].
 
         The best single agent by its mean, unless the mean lift of another, less `bound` standard
         deviations over resamples, is above zero; then the one where that is largest.
         """
-        alone = int(np.argmax(self._mean - beta))
         worth = np.stack([model(features) for model in self._models]) - beta
-        lift = worth - worth[:, :, alone : alone + 1]
+        alone = np.broadcast_to(self._mean - beta, worth.shape[1:]).argmax(axis=1)
+        lift = worth - np.take_along_axis(worth, alone[None, :, None], axis=2)
         sure = lift.mean(axis=0) - bound * lift.std(axis=0)
         choice = sure.argmax(axis=1)
-        return np.where(sure[np.arange(len(choice)), choice] > 0, choice, alone).astype(np.int64)
+        kept = np.where(sure[np.arange(len(choice)), choice] > 0, choice, alone)
+        return np.asarray(kept, dtype=np.int64)

@@ -41,7 +41,7 @@ class Bed:
     resampled apart, and no fold [n] shares one with another. `sets` [n] is the data set that each is
     from, `pairs` [n] are question and context.
 
-    `units` are means, by which is decided; `costs` [n, A] is what each question took of each agent, and
+    `units` are means; `costs` [n, A], by which is decided, is what each question takes of each agent, and
     `encoding` [n] what a look at the question before anyone is asked takes, both in the same `unit`. Where
     costs are published proportions every question takes the mean, and looking, which has no place among
     them, nothing. `note` is what a reader of its tables should know.

@@ -38,7 +38,7 @@ class Reading:
 
     def allocate(self, fold: Fold, reads: Reads, price: float, kind: Weights = "shifted") -> Given:
         """Trained end to end on the fold's questions and passages, at this price by the loss of u = 1."""
-        costs = fold.pricing(price).costs(1 - fold.train.em).astype(np.float32)
+        costs = fold.costs(price, fold.train, fold.train.em).astype(np.float32)
         part = learn(
             self.backbone,
             fold.train.pairs,

@@ -15,7 +15,7 @@ from torch import Tensor
 from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
 from pointsman.defer.cascade import Cascade, stations
-from pointsman.defer.cost import Choices, Pricing, cheapest, one_agent
+from pointsman.defer.cost import Choices, cheapest, one_agent
 from pointsman.defer.lift import Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit
@@ -131,9 +131,16 @@ class Fold:
         """What each agent takes, the dearest 1."""
         return np.asarray(self.train.units / self.train.units.max())
 
-    def pricing(self, price: float) -> Pricing:
-        """Costs at a price."""
-        return Pricing.at(price, self.train.agents, self.train.units.tolist())
+    def taken(self, bed: Bed) -> Floats:
+        """What each question of a bed took of each agent [n, A], the dearest agent's mean 1.
+
+        That is known before anybody is asked: it follows from the model and the length of the passage.
+        """
+        return np.asarray(bed.costs / self.train.units.max())
+
+    def costs(self, price: float, bed: Bed, right: Floats) -> Floats:
+        """c_j = error_j + β_j [n, A] of a bed's questions at a price, by how `right` [n, A] each agent was."""
+        return 1 - right + price * self.taken(bed)
 
     def one(self, choice: Choices) -> Given:
         """One agent was asked about each test question, after a look at the question's vector."""
@@ -277,7 +284,7 @@ def _always(fold: Fold, agent: int) -> Given:
 
 def _alone(fold: Fold, price: float) -> int:
     """The single agent of the least mean cost in training."""
-    return int(fold.pricing(price).costs(1 - fold.train.em).mean(axis=0).argmin())
+    return int(fold.costs(price, fold.train, fold.train.em).mean(axis=0).argmin())
 
 
 def _random(fold: Fold) -> Given:
@@ -293,7 +300,7 @@ def _majority(fold: Fold) -> Given:
 
 
 def _by_errors(fold: Fold, errors: Floats, price: float) -> Given:
-    return fold.one(cheapest(fold.pricing(price).costs(errors)))
+    return fold.one(cheapest(fold.costs(price, fold.test, 1 - errors)))
 
 
 def _surest(fold: Fold) -> Given:
@@ -312,10 +319,9 @@ def _by_confidence(fold: Fold, price: float) -> Given:
     on the first's own word, in training.
     """
     said, em = fold.train.said, fold.train.em
-    paid = price * fold.units
+    paid = price * fold.taken(fold.train)
     best_worth, chosen = -np.inf, (0, 0, -np.inf)
     sure = _own(said)
-    left = len(em) - np.arange(len(em) + 1)
     for i in range(fold.agents):
         order = np.argsort(-sure[:, i], kind="stable")
         # Questions of which it is equally sure are kept together or not at all.
@@ -324,8 +330,8 @@ def _by_confidence(fold: Fold, price: float) -> Given:
         kept = np.append(0, np.cumsum(em[order, i]))
         for j in range(fold.agents):
             # The k surest keep the first one's answer, all others have the second's and pay for both.
-            rest = em[:, j].sum() - np.append(0, np.cumsum(em[order, j]))
-            worth = kept + rest - paid[i] * len(em) - paid[j] * left
+            gain = em[order, j] - paid[order, j]
+            worth = kept + gain.sum() - np.append(0, np.cumsum(gain)) - paid[:, i].sum()
             k = int(np.where(whole, worth, -np.inf).argmax())
             if worth[k] > best_worth:
                 least = np.inf if k == 0 else float(sorted_[k - 1])
@@ -340,7 +346,7 @@ def _by_confidence(fold: Fold, price: float) -> Given:
 
 def _by_set(fold: Fold, known: Bed, price: float) -> Given:
     """Whoever is best on a question's data set, which nobody is told of elsewhere."""
-    costs = fold.pricing(price).costs(1 - known.em)
+    costs = fold.costs(price, known, known.em)
     choice = np.zeros(len(fold.test), dtype=np.int64)
     for label in np.unique(fold.test.sets):
         choice[fold.test.sets == label] = costs[known.sets == label].mean(axis=0).argmin()
@@ -350,7 +356,7 @@ def _by_set(fold: Fold, known: Bed, price: float) -> Given:
 def _learned(fold: Fold, price: float, loss: Callable[[Tensor, Tensor], Tensor] | None) -> Given:
     """A rejector trained at this price; without a loss by MILD's, whose margins are the data's."""
     if loss is None:
-        costs = fold.pricing(price).costs(1 - fold.train.em)
+        costs = fold.costs(price, fold.train, fold.train.em)
         loss = partial(mild, rho=margins(torch.from_numpy(costs.astype(np.float32))))
     return fold.one(rejector(fold, price, loss).allocate(fold.known[1]))
 
@@ -377,12 +383,12 @@ def rejector(
     right: Floats | None = None,
 ) -> Rejector:
     """Trained at this price on what is known before; `right` [n, A] is exact match where it is not given."""
-    costs = fold.pricing(price).costs(1 - (fold.train.em if right is None else right))
+    costs = fold.costs(price, fold.train, fold.train.em if right is None else right)
     return Rejector.learn(fold.known[0], costs, loss, plan)
 
 
 def _lifted(fold: Fold, price: float) -> Given:
-    beta = fold.pricing(price).beta
+    beta = price * fold.taken(fold.test)
     return fold.one(fold.lift.allocate(fold.known[1], beta))
 
 
@@ -391,13 +397,13 @@ def _looked(fold: Fold, price: float) -> Given:
 
 
 def looking(
-    fold: Fold, price: float, before: npt.NDArray[np.float32], believed: Floats | None = None
+    fold: Fold, price: float, before: npt.NDArray[np.float32], mistaken: Floats | float = 1.0
 ) -> Given:
-    """Looks before it asks, where this is known before [n, d]; `believed` [A] is what it holds agents to
-    take, if not what they do.
+    """Looks before it asks, where this is known before [n, d]; it holds agents to take `mistaken` [A] times
+    what they do.
     """
-    units = fold.units if believed is None else believed
-    asked = fold.cascade.ask(fold.test.said, before, units, price)
+    times = fold.taken(fold.test) / fold.units
+    asked = fold.cascade.ask(fold.test.said, before, fold.units * mistaken, price, times=times)
     return Given(asked.choice, asked.seen, asked.chance.astype(float), fold.test.encoding)
 
 
@@ -425,5 +431,4 @@ def _together(fold: Fold, price: float) -> Given:
 
 def _oracle(fold: Fold, price: float) -> Given:
     """Knows who is right, and asks the cheapest of them."""
-    costs = fold.pricing(price).costs(1 - fold.test.em)
-    return Given.one(cheapest(costs), fold.agents)
+    return Given.one(cheapest(fold.costs(price, fold.test, fold.test.em)), fold.agents)

@@ -245,9 +245,9 @@ def price_table(bed: Bed, found: Results, chosen: Sequence[Row], price: float) -
         f"that were asked, {hundred} 100. Utility: EM less the price times the cost."
     )
     counted = (
-        "Costs are what each question took of each agent; rows decide by the means of the record. Rows that "
-        "look at the question's vector before they ask also pay for encoding the question; its passage's "
-        "vector stands in the index already and is not counted."
+        "Costs are what each question took of each agent; rows decide by that, which follows from the "
+        "passage's length. Rows that look at the question's vector before they ask also pay for encoding "
+        "the question; its passage's vector stands in the index already and is not counted."
     )
     proportional = (
         "Costs are published proportions, the same for every question; what deciding takes has no place "
@@ -337,8 +337,8 @@ def wrong_prices(bed: Bed, folds: Sequence[Fold], prices: Sequence[float]) -> Ta
         for factor in (1.0, *WRONG):
             total = 0.0
             for fold in folds:
-                believed = np.append(fold.units[:-1] * factor, fold.units[-1])
-                given = looking(fold, price, fold.known[1], believed)
+                mistaken = np.append(np.full(fold.agents - 1, factor), 1.0)
+                given = looking(fold, price, fold.known[1], mistaken)
                 total += float(utility(fold.test, given, price).sum())
             line.append(total / len(bed))
         cells.append(line)
