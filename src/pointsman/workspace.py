@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
     from pointsman.backbone.weights import Weights
     from pointsman.defer.allocator import Judge
+    from pointsman.defer.cost import Floats
     from pointsman.pipeline import Pipeline
     from pointsman.protocols import Agent, Allocator, Grader, QueryFit, Reader, Router, Selector
     from pointsman.read.reader import SpanReader, WindowReader
@@ -461,13 +462,14 @@ class Workspace:
         folder = self.allocator_folder
         if folder is not None:
             if (folder / SPECIALIST_FILE).is_file():
-                return load_foreseeing(folder, self.backbone, names, self.units)
+                return load_foreseeing(folder, self.backbone, names, self.units, self.times)
             return load_allocator(
-                folder, self.backbone, names, self.units, self.judge, self._stored
+                folder, self.backbone, names, self.units, self.judge, self._stored, self.times
             )
         if not further:
             return FirstAgent(names)
-        return LookFirst(names, [0.0, *(agent.right for agent in further)], self.units)
+        rights = [0.0, *(agent.right for agent in further)]
+        return LookFirst(names, rights, self.units, self.times)
 
     def _stored(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """Passages' vectors in the index as it is when they are asked for: it may be opened anew meanwhile."""
@@ -504,15 +506,38 @@ class Workspace:
     def usual_costs(self) -> list[Cost]:
         """What a question of a usual length takes of each agent, the reader first, as far as that is known."""
         context = [Passage("", "x" * self.settings.passages.size)] * self.settings.read.passages
-        found = [agent.estimate(["x" * 60], [context])[0] for agent in self.agents]
+        return [each[0] for each in self._estimates(["x" * 60], [context])]
+
+    def _estimates(
+        self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
+    ) -> list[list[Cost]]:
+        """What each agent takes for each question; what the settings say of an agent goes before."""
         said = [
             Cost(seconds=self.settings.read.seconds),
             *(Cost(each.gflops, each.seconds) for each in self.settings.agents),
         ]
         return [
-            Cost(ours.gflops or its.gflops, ours.seconds or its.seconds, its.usd)
-            for ours, its in zip(said, found, strict=True)
+            [
+                Cost(ours.gflops or its.gflops, ours.seconds or its.seconds, its.usd)
+                for its in agent.estimate(questions, contexts)
+            ]
+            for agent, ours in zip(self.agents, said, strict=True)
         ]
+
+    def times(self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]) -> Floats:
+        """How many times what is usual each question takes of each agent [n, A], in `defer.unit`; once where
+        that is not known.
+        """
+        import numpy as np
+
+        from pointsman.defer.cost import in_unit
+
+        unit, usual = self.settings.defer.unit, self.units
+        found = np.ones((len(questions), len(usual)))
+        for j, row in enumerate(self._estimates(questions, contexts)):
+            taken = [in_unit(cost, unit) for cost in row]
+            found[:, j] = [each / usual[j] if each and usual[j] else 1.0 for each in taken]
+        return found
 
     @property
     def units(self) -> list[float]:

@@ -122,6 +122,24 @@ def test_price(space: Path) -> None:
     assert "never" in invoke("agents", "price", space, "--price", "2").stdout
 
 
+@pytest.mark.parametrize(("unit", "longer"), [("dollars", (1, 3)), ("gflops", (3, 1))])
+def test_a_long_passage_makes_an_agent_dearer(
+    space: Path, unit: str, longer: tuple[float, float]
+) -> None:
+    """By what it takes of each in the unit of the price: the reader takes no dollars, and of the endpoint it
+    is said what a question takes in GFLOPs.
+    """
+    settings = space / "pointsman.yaml"
+    settings.write_text(settings.read_text("utf-8").replace("right: 0.99", "gflops: 9"), "utf-8")
+    change_settings(space, defer={"unit": unit})
+    with Workspace.open(space) as workspace:
+        size, count = workspace.settings.passages.size, workspace.settings.read.passages
+        usual = [Passage("", "x" * size)] * count
+        times = workspace.times(["x" * 60] * 2, [usual, 3 * usual])
+    assert times[0].tolist() == [1, 1]
+    assert times[1] == pytest.approx(longer, rel=0.05)
+
+
 def test_price_in_another_unit(space: Path) -> None:
     """The local reader's GFLOPs are counted; what nobody knows is to be set, and is named."""
 

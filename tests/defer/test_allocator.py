@@ -302,6 +302,26 @@ def test_it_decides_by_what_was_said(made: tuple[Made, Path], backbone: Backbone
     assert allocator.allocate([], [], 0.3, []).choice.shape == (0,)
 
 
+def test_a_long_question_is_a_dear_one(backbone: Backbone, made: tuple[Made, Path]) -> None:
+    """What takes so many times as much is decided as at so many times the price, whatever stands beside it."""
+    folder, names, many = made[1] / "allocator", ["small", "large"], 1.1**30
+    long = [i % 2 == 0 for i in range(8)]
+
+    def times(questions: Sequence[str], _: Sequence[Sequence[Passage]]) -> np.ndarray:
+        return np.array([[many if int(q.split()[-1]) % 2 == 0 else 1.0] * 2 for q in questions])
+
+    plain = load_allocator(folder, backbone, names, UNITS)
+    lengthy = load_allocator(folder, backbone, names, UNITS, times=times)
+    seen = [{0: Answer(q, "blue", 0.5)} for q in QUESTIONS[:8]]
+    at = [plain.allocate(QUESTIONS[:8], CONTEXTS[:8], price, seen) for price in (0.05, 0.05 * many)]
+    found = lengthy.allocate(QUESTIONS[:8], CONTEXTS[:8], 0.05, seen)
+    for i, dear in enumerate(long):
+        assert found.choice[i] == at[dear].choice[i]
+        assert found.expected_cost[i] == pytest.approx(at[dear].expected_cost[i], abs=1e-4)
+    assert {found.choice[i] for i in range(8) if long[i]} == {0}
+    assert {found.choice[i] for i in range(8) if not long[i]} == {1}
+
+
 def test_one_that_failed_is_not_asked_again(made: tuple[Made, Path], backbone: Backbone) -> None:
     allocator = load_allocator(made[1] / "allocator", backbone, ["small", "large"], UNITS)
     failed = Answer("what is 7", "", 0.0, failure="down")

@@ -30,6 +30,12 @@ def test_how_likely_the_first_one_is_wrong_nobody_knows_before_it_answered() -> 
     np.testing.assert_allclose(allocation.errors, [[np.nan, 0.2]], atol=1e-6)
 
 
+def test_a_long_question_is_a_dear_one() -> None:
+    """Three times what is usual, and three times the price."""
+    long = LookFirst(["small", "large"], [0.0, 0.8], [0.0, 1.0], lambda *_: np.full((1, 2), 3.0))
+    assert long.allocate(["?"], [[]], 0.1).expected_cost[0, 1] == pytest.approx(0.2 + 0.3)
+
+
 DOWN = Answer("?", "", 0.0, failure="down")
 SAID, UNSURE = Answer("?", "red", 0.9), Answer("?", "red", 0.1)
 

@@ -128,6 +128,14 @@ def test_it_knows_by_reading_who_will_be_right(
     alone = allocator.allocate(QUESTIONS[3:4], CONTEXTS[3:4], 0.2)
     np.testing.assert_allclose(alone.expected_cost[0], found.expected_cost[3], atol=1e-4)
     assert allocator.allocate([], [], 0.2).choice.tolist() == []
+    # What takes 25 times as much is decided as at 25 times the price.
+    long = np.arange(80) % 2 == 0
+    lengthy = load_foreseeing(
+        folder, backbone, ["small", "large"], UNITS, lambda q, _: np.where(long, 25.0, 1.0)[:, None]
+    )
+    choice = lengthy.allocate(QUESTIONS[:80], CONTEXTS[:80], 0.2).choice
+    assert set(choice[long]) == {0}
+    assert choice[~long].tolist() == found.choice[~long].tolist()
     # Each agent's error apart from its cost, and what reading took, which is paid once.
     assert found.errors is not None
     np.testing.assert_allclose(

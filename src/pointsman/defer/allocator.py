@@ -14,15 +14,15 @@ from pointsman.deadline import Deadline
 from pointsman.defer.before import Directions, Stored, encoding_gflops, vectors
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.cascade import Cascade, Planned
-from pointsman.defer.cost import to_dearest
+from pointsman.defer.cost import Floats, Times, rounded, to_dearest
 from pointsman.defer.remembered import Remembered
 from pointsman.errors import ConfigError
 from pointsman.types import Allocation, Answer, FloatArray, Judged, Passage
 
 # Questions whose answers were looked at; a server is asked about the same ones again and again.
 _REMEMBERED = 1_024
-# Plans, each for a price and for those that answered or may be asked.
-_PLANS = 32
+# Plans, each for a price, for those that answered or may be asked, and for what a question takes of them.
+_PLANS = 128
 
 Seen = Sequence[Mapping[int, Answer]]
 Mask = npt.NDArray[np.bool_]
@@ -89,7 +89,7 @@ class CascadeAllocator:
 
     `units` [A] is what each agent takes, in any one unit; a changed price or unit needs no training.
     `judge` looks at the passages for what was said, where the cascade was trained with one; `stored` has
-    passages' vectors, which are encoded else. Raises ConfigError where the cascade was trained for other
+    passages' vectors, which are encoded else; `times` says how much more than usual a question takes. Raises ConfigError where the cascade was trained for other
     agents.
     """
 
@@ -103,6 +103,7 @@ class CascadeAllocator:
         units: Sequence[float],
         judge: Judge | None = None,
         stored: Stored | None = None,
+        times: Times | None = None,
     ) -> None:
         check_agents(trained_for, agents)
         self._backbone = backbone
@@ -111,10 +112,11 @@ class CascadeAllocator:
         self._cascade = cascade
         self._judge = judge
         self._stored = stored
+        self._times = times
         self._units = to_dearest(units)
         self._sizes = cascade.stations.sum(axis=1)
         self._foreknown = Remembered[tuple[str, str]](_REMEMBERED)
-        self._plans: dict[tuple[float, bytes], Planned] = {}
+        self._plans: dict[tuple[float, bytes, bytes], Planned] = {}
         self._liked: dict[tuple[str, ...], dict[str, float]] = {}
 
     def allocate(
@@ -150,20 +152,23 @@ class CascadeAllocator:
             [[j in row and bool(row[j].failure) for j in range(agents)] for row in answers]
         )
         may = ~asked if allowed is None else allowed & ~asked
-        ahead = self._ahead(price, found, known, asked & ~failed, may)
+        times = np.ones(asked.shape)
+        if self._times is not None:
+            times = rounded(self._times(questions, contexts))
+        ahead = self._ahead(price, found, known, asked & ~failed, may, times)
         spoke = np.array([[text is not None for text in row] for row in texts])
         silent = ahead.alone & (asked & ~failed & ~spoke).any(axis=1)
         if silent.any():
             # Of silence nothing was learned where one agent is left alone. It is as good as a failure, but
             # a reply: others are asked where that looks worth more than no answer.
             other = self._ahead(
-                price, found.take(silent), known[silent], spoke[silent], may[silent]
+                price, found.take(silent), known[silent], spoke[silent], may[silent], times[silent]
             )
             other.onward[~spoke[silent].any(axis=1) & (other.looks <= 0)] = -1
             ahead.put(silent, other)
         given = [_given(*each) for each in zip(answers, ahead.chances, strict=True)]
         choice = np.where(ahead.onward >= 0, ahead.onward, given)
-        alone = ahead.foreseen - price * self._units
+        alone = ahead.foreseen - price * self._units * times
         worth = np.where(np.isfinite(ahead.worth), ahead.worth, alone)
         worth = np.clip(np.nan_to_num(np.where(asked, ahead.chances, worth)), 0, 1)
         errors = 1 - np.where(asked, ahead.chances, ahead.foreseen)
@@ -177,19 +182,21 @@ class CascadeAllocator:
         )
 
     def _ahead(
-        self, price: float, found: Said, known: FloatArray, heard: Mask, may: Mask
+        self, price: float, found: Said, known: FloatArray, heard: Mask, may: Mask, times: Floats
     ) -> _Ahead:
-        """What lies ahead where the agents `heard` [n, A] answered, and those who `may` [n, A] can be asked."""
+        """What lies ahead where the agents `heard` [n, A] answered, and those who `may` [n, A] can be asked,
+        for so many `times` [n, A] what is usual.
+        """
         count, agents = heard.shape
         chances, worth, foreseen = np.zeros((3, count, agents), dtype=np.float32)
         nobody, looks = np.full(count, -1), np.zeros(count, dtype=np.float32)
         ahead = _Ahead(nobody, looks, chances, worth, foreseen, np.zeros(count, dtype=bool))
         among = heard | may
         at = np.array([self._station(*each) for each in zip(heard, among, strict=True)])
-        stands = np.concatenate([among, at[:, None]], axis=1)
+        stands = np.concatenate([among, at[:, None], times], axis=1)
         for each in np.unique(stands, axis=0):
-            mine, k = np.flatnonzero((stands == each).all(axis=1)), int(each[-1])
-            planned = self._planned(price, each[:-1].astype(bool))
+            mine, k = np.flatnonzero((stands == each).all(axis=1)), int(each[agents])
+            planned = self._planned(price, each[:agents].astype(bool), each[agents + 1 :])
             view = planned.look(k, found.take(mine), known[mine])
             ahead.chances[mine], ahead.foreseen[mine] = view.chances, view.foreseen
             ahead.onward[mine] = self._onward(k, view.looks, may[mine])
@@ -200,15 +207,17 @@ class CascadeAllocator:
             ahead.alone[mine] = planned.alone is not None
         return ahead
 
-    def _planned(self, price: float, among: Mask) -> Planned:
-        """The cascade at a price among some agents, kept: a server asks at the same one over and over."""
+    def _planned(self, price: float, among: Mask, times: Floats) -> Planned:
+        """The cascade at a price among some agents for questions that take so many `times` [A] what is usual,
+        kept: a server asks at the same ones over and over.
+        """
         if not among.any():  # Nobody is asked; what is told of them is told of all.
             among = np.ones_like(among)
-        key = price, among.tobytes()
+        key = price, among.tobytes(), times.tobytes()
         planned = self._plans.get(key)
         if planned is None:
-            planned = Planned(self._cascade, self._units, price, among)
-            # A few prices and sets of agents are what there is; somebody may try a thousand.
+            planned = Planned(self._cascade, self._units * times, price, among)
+            # A few prices, sets of agents and lengths are what there is; somebody may try a thousand.
             kept = list(self._plans.items())[1 - _PLANS :]
             self._plans = dict([*kept, (key, planned)])
         return planned

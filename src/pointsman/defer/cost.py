@@ -5,7 +5,7 @@ Agents are numbered from 0, the main one, on; A counts them all. Pure functions 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +14,14 @@ import numpy.typing as npt
 
 from pointsman.errors import ConfigError, InputError
 from pointsman.trace import Cost
+from pointsman.types import Passage
 
 Unit = Literal["dollars", "gflops", "seconds"]
 Floats = npt.NDArray[np.float64]
 Choices = npt.NDArray[np.int64]
+
+Times = Callable[[Sequence[str], Sequence[Sequence[Passage]]], Floats]
+"""Questions and their passages -> how many times what is usual each takes of each agent [n, A]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,17 +82,22 @@ def to_dearest(units: npt.ArrayLike) -> Floats:
     return np.asarray(taken / (taken.max(initial=0.0) or 1.0))
 
 
-def alike(times: npt.ArrayLike, step: float = 1.1) -> list[tuple[Choices, Floats]]:
-    """Questions of which each agent takes about as much: their rows, and how many times the usual that is [A].
-
-    `times` [n, A] is what each question takes by what is usual. It is rounded to powers of `step`, so that a
-    plan serves many questions, and a question is decided alike whatever it is asked together with.
-    """
+def rounded(times: npt.ArrayLike, step: float = 1.1) -> Floats:
+    """Times [n, A] as powers of `step`, so that one plan serves many questions; 0 is 0."""
     given = np.asarray(times, dtype=np.float64)
     powers = np.full(given.shape, -np.inf)
     np.log(given, out=powers, where=given > 0)
-    every, group = np.unique(np.round(powers / np.log(step)), axis=0, return_inverse=True)
-    return [(np.flatnonzero(group.reshape(-1) == g), step**each) for g, each in enumerate(every)]
+    return np.asarray(step ** np.round(powers / np.log(step)))
+
+
+def alike(times: npt.ArrayLike) -> list[tuple[Choices, Floats]]:
+    """Questions of which each agent takes about as much: their rows, and how many times the usual that is [A].
+
+    `times` [n, A] is what each question takes by what is usual, and it is rounded for each alone: a question
+    is decided alike whatever it is asked together with.
+    """
+    every, group = np.unique(rounded(times), axis=0, return_inverse=True)
+    return [(np.flatnonzero(group.reshape(-1) == g), each) for g, each in enumerate(every)]
 
 
 def cheapest(costs: npt.ArrayLike) -> Choices:

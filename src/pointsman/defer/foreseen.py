@@ -22,7 +22,7 @@ from pointsman.backbone.specialist import load_specialist
 from pointsman.deadline import Deadline
 from pointsman.defer.adapted import Part, Reads, outputs, reading_gflops
 from pointsman.defer.allocator import check_agents, shown
-from pointsman.defer.cost import Floats, Pricing
+from pointsman.defer.cost import Floats, Pricing, Times
 from pointsman.defer.remembered import Remembered
 from pointsman.defer.saved import KIND, check_base
 from pointsman.errors import ConfigError, SpecialistError
@@ -65,15 +65,22 @@ class Foresight:
             return None
         return np.asarray(1 - expit(self.scale * outputs + self.shift))
 
-    def costs(self, outputs: npt.NDArray[np.floating], pricing: Pricing, price: float) -> Floats:
-        """Expected costs [n, A] at a price; of a surrogate, which knows none, what is left of its shares.
+    def costs(
+        self,
+        outputs: npt.NDArray[np.floating],
+        pricing: Pricing,
+        price: float,
+        times: Floats | float = 1.0,
+    ) -> Floats:
+        """Expected costs [n, A] at a price, of questions that take so many `times` [n, A] what is usual; of a
+        surrogate, which knows none, what is left of its shares.
 
         Raises ConfigError for a surrogate's at another price than its own, or with agents that take more
         or less of one another's cost than when it was trained.
         """
         errors = self.errors(outputs)
         if errors is not None:
-            return pricing.costs(errors)
+            return pricing.costs(errors) + (times - 1) * pricing.beta
         if price != self.at:
             raise ConfigError(
                 f"the allocator was trained for the price {self.at:g} and no other, not for {price:g}; "
@@ -97,7 +104,7 @@ class ForeseeingAllocator:
     """Decides by reading question and passages (protocol `Allocator`).
 
     `units` [A] is what each agent takes, in any one unit, `rates` [A] how often each was wrong on the
-    record, where that is known. Raises ConfigError where it was trained for other agents.
+    record, where that is known, and `times` says how much more than usual a question takes. Raises ConfigError where it was trained for other agents.
     """
 
     def __init__(
@@ -108,11 +115,13 @@ class ForeseeingAllocator:
         agents: Sequence[str],
         units: Sequence[float],
         rates: Sequence[float] | None = None,
+        times: Times | None = None,
     ) -> None:
         check_agents(trained_for, agents)
         self._backbone = backbone
         self._foresight = foresight
         self._rates = rates
+        self._times = times
         self._agents = tuple(agents)
         self._units = tuple(units)
         self._known = Remembered[tuple[str, str]](_REMEMBERED)
@@ -134,7 +143,8 @@ class ForeseeingAllocator:
         """
         pricing = Pricing.at(price, self._agents, self._units)
         outputs, gflops = self._read(questions, contexts, deadline)
-        costs = self._foresight.costs(outputs, pricing, price)
+        times = 1.0 if self._times is None else self._times(questions, contexts)
+        costs = self._foresight.costs(outputs, pricing, price, times)
         choice = np.zeros(len(costs), dtype=np.int64)
         sure = np.zeros(costs.shape, dtype=np.float32)
         foreseen = self._foresight.errors(outputs)
@@ -183,9 +193,13 @@ def _next(costs: Floats, answers: Mapping[int, Answer], may: npt.NDArray[np.bool
 
 
 def load_foreseeing(
-    folder: Path, backbone: Backbone, agents: Sequence[str], units: Sequence[float]
+    folder: Path,
+    backbone: Backbone,
+    agents: Sequence[str],
+    units: Sequence[float],
+    times: Times | None = None,
 ) -> ForeseeingAllocator:
-    """Read what `train allocator --policy errors` or `surrogate` left.
+    """Read what `train allocator --policy errors` or `surrogate` left; `times` as above.
 
     Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
     base, ConfigError where it was trained for other agents.
@@ -216,4 +230,4 @@ def load_foreseeing(
         rates = [1 - float(right[name]) for name in names] if known else None
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise SpecialistError(f"{folder}: corrupt ({error!r}); train it again") from error
-    return ForeseeingAllocator(backbone, names, foresight, agents, units, rates)
+    return ForeseeingAllocator(backbone, names, foresight, agents, units, rates, times)

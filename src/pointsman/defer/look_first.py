@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.deadline import Deadline
-from pointsman.defer.cost import Pricing, cheapest
+from pointsman.defer.cost import Pricing, Times, cheapest
 from pointsman.errors import ConfigError
 from pointsman.types import Allocation, Answer, Passage
 
@@ -23,12 +23,16 @@ class LookFirst:
     """The first agent answers; another one is asked where its promise, less its price, is better.
 
     `right` [A] is how often each agent is right where it is asked, the first one's only until it has
-    answered; `units` [A] is what each takes, in any one unit (protocol `Allocator`). Raises ConfigError
-    where they do not fit the agents.
+    answered; `units` [A] is what each takes, in any one unit, and `times` says how much more than usual a
+    question takes (protocol `Allocator`). Raises ConfigError where they do not fit the agents.
     """
 
     def __init__(
-        self, agents: Sequence[str], right: Sequence[float], units: Sequence[float]
+        self,
+        agents: Sequence[str],
+        right: Sequence[float],
+        units: Sequence[float],
+        times: Times | None = None,
     ) -> None:
         if not agents:
             raise ConfigError("there is no agent to answer; configure at least one")
@@ -39,6 +43,7 @@ class LookFirst:
         self._agents = tuple(agents)
         self._right = np.asarray(right, dtype=np.float64)
         self._units = tuple(units)
+        self._times = times
 
     def allocate(
         self,
@@ -52,7 +57,7 @@ class LookFirst:
         """Whom to ask first, and after that whom to ask next; an agent that was asked gives its answer."""
         beta = Pricing.at(price, self._agents, self._units).beta
         errors = np.tile(1 - self._right, (len(questions), 1))
-        costs = errors + beta
+        costs = errors + (beta if self._times is None else beta * self._times(questions, contexts))
         may = np.ones(costs.shape, dtype=bool) if allowed is None else allowed.copy()
         # How likely the first one is right it says itself.
         errors[:, 0] = np.nan

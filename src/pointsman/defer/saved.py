@@ -17,6 +17,7 @@ from pointsman.backbone.whole import check_only_over, whole_folder
 from pointsman.defer.allocator import CascadeAllocator, Judge
 from pointsman.defer.before import Directions, Stored
 from pointsman.defer.cascade import Cascade
+from pointsman.defer.cost import Times
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.verifier import Logit, Verifier
 from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
@@ -70,9 +71,10 @@ def load_allocator(
     units: Sequence[float],
     judge: Judge | None = None,
     stored: Stored | None = None,
+    times: Times | None = None,
 ) -> CascadeAllocator:
     """Read a cascade for these agents; `judge` is asked where it was trained with one, `stored` has passages'
-    vectors.
+    vectors, `times` says how much more than usual a question takes.
 
     Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
     base, ConfigError where it was trained for other agents, or with a reader that looks and there is none.
@@ -124,7 +126,7 @@ def load_allocator(
     except (KeyError, ValueError, IndexError) as error:
         raise SpecialistError(f"{folder / WEIGHTS}: corrupt ({error!r}); train it again") from error
     return CascadeAllocator(
-        backbone, names, directions, cascade, agents, units, judge if looks else None, stored
+        backbone, names, directions, cascade, agents, units, judge if looks else None, stored, times
     )
 
 
