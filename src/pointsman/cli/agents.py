@@ -47,6 +47,7 @@ allocator is named under `defer:` (pointsman train allocator), that decides.
 A price weighs dollars, or what `unit:` under `defer:` names: gflops (those of
 readers are counted, `gflops:` says an endpoint's for a question) or seconds
 (`seconds:`; the local reader's stand under `read:`).
+A question with longer passages than usual costs more, one with shorter less.
 """
 
 QUESTION = "What colour is the boat?"
