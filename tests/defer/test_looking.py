@@ -329,29 +329,47 @@ def test_without_evidence_the_best_agent_answers_alone() -> None:
     assert asked.seen[:, 0].all()  # the cheapest of equally good ones
 
 
-def test_questions_of_one_source_are_evidence_together() -> None:
-    """Two agents disagree on each of six sources, in all of its fifty questions, and how sure they are says
-    who is right. As three hundred questions that is certain, as six sources it is not.
+def test_what_is_known_of_sources_alone_is_no_evidence() -> None:
+    """Of two agents each is right on six of twelve sources, which what is known before tells apart: of
+    questions about these that is all there is to know, and of a thirteenth source nothing.
     """
     rng = np.random.default_rng(0)
-    sources = np.repeat(np.arange(6), 50)
-    wins = np.array([1, 1, 0, 1, 0, 0])[sources]
+    sources = np.repeat(np.arange(12), 25)
+    wins = rng.permutation(12)[sources] % 2
     right = np.stack([1 - wins, wins], axis=1).astype(float)
-    rows = [[f"one {i}", f"two {i}"] for i in range(300)]
-    sure = [[0.9 - 0.6 * w, 0.3 + 0.6 * w] for w in wins]
-    given = said(["?"] * 300, [""] * 300, rows, sure)
-    before, folds = rng.normal(size=(300, 2)), sources % 3
-    sets, units = stations([1.0, 1.0]), np.ones(2)
-    apart = Cascade.learn(given, before, right, folds, sets)
-    together = Cascade.learn(given, before, right, folds, sets, sources)
-    everyone = np.ones(2, dtype=bool)
-    assert apart.plan(units, 0.3, everyone).alone is None
-    alone = together.plan(units, 0.3, everyone).alone
-    assert alone is not None
-    assert sets[alone].sum() == 1
-    # Where each question is a source of its own that is the same as none given.
-    own = Cascade.learn(given, before, right, folds, sets, 7 * np.arange(300))
-    np.testing.assert_array_equal(own.clusters, apart.clusters)
+    given = said(["?"] * 300, [""] * 300, [[f"one {i}", f"two {i}"] for i in range(300)])
+    before = rng.normal(size=(12, 16))[sources] + rng.normal(scale=0.1, size=(300, 16))
+    sets, units, everyone = stations([1.0, 1.0]), np.ones(2), np.ones(2, dtype=bool)
+    torn = Cascade.learn(given, before, right, np.arange(300) % 3, sets)
+    whole = Cascade.learn(given, before, right, sources % 3, sets)
+    found = [each.plan(units, 0.6, everyone) for each in (torn, whole)]
+    assert [int(each.ways[torn.start].sum()) for each in found] == [2, 1]
+    assert all(each.blind for each in found)
+    asked = [each.ask(given, before, units, 0.6) for each in (torn, whole)]
+    shares = [float(right[np.arange(300), each.choice].mean()) for each in asked]
+    assert shares[0] > 0.75
+    assert shares[1] == pytest.approx(0.5)
+
+
+def test_always_the_same_agents() -> None:
+    """Three that are right at random, each as often, and say how sure they are: at no price all are asked."""
+    rng = np.random.default_rng(0)
+    right = (rng.random((600, 3)) < 0.6).astype(float)
+    rows = [
+        [f"gold {i}" if r else f"tin {j}" for j, r in enumerate(row)] for i, row in enumerate(right)
+    ]
+    told = np.where(right > 0, 0.8, 0.3)
+    given = said(["?"] * 600, [""] * 600, rows, told.tolist())
+    before = rng.normal(size=(600, 3))
+    made = Cascade.learn(given, before, right, np.arange(600) % 3, stations([1.0, 1.0, 1.0]))
+    free = made.ask(given, before, np.ones(3), 0.0)
+    got = right[np.arange(600), free.choice].mean()
+    assert got == pytest.approx(1 - 0.4**3, abs=0.03)
+    # Whoever is wrong says so: that one is right is seen before all were asked.
+    priced = made.plan(np.ones(3), 0.1, np.ones(3, dtype=bool))
+    assert not priced.blind
+    seen = made.ask(given, before, np.ones(3), 0.1).seen
+    assert 1.2 < seen.sum(axis=1).mean() < 2
 
 
 def test_what_each_agent_is_foreseen_to_be_right_at(cascade: Cascade) -> None:

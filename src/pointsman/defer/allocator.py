@@ -67,8 +67,8 @@ def check_agents(trained_for: Sequence[str], agents: Sequence[str]) -> None:
 class _Ahead:
     """What lies ahead: whom to ask next, `onward` [n], -1 for nobody, and what that `looks` worth [n], less
     what it takes; the `chances` of answers that were seen, what asking each agent is `worth`, -inf where no
-    way leads there, and how likely each is `foreseen` to be right, all [n, A]; and whether a question is
-    left to one agent `alone` [n] for want of evidence.
+    way leads there, and how likely each is `foreseen` to be right, all [n, A]; and whether agents are chosen
+    `blind` [n], whatever is said.
     """
 
     onward: npt.NDArray[np.int64]
@@ -76,7 +76,7 @@ class _Ahead:
     chances: FloatArray
     worth: FloatArray
     foreseen: FloatArray
-    alone: Mask
+    blind: Mask
 
     def put(self, rows: Mask, other: _Ahead) -> None:
         """In these rows what the other says."""
@@ -157,10 +157,10 @@ class CascadeAllocator:
             times = rounded(self._times(questions, contexts))
         ahead = self._ahead(price, found, known, asked & ~failed, may, times)
         spoke = np.array([[text is not None for text in row] for row in texts])
-        silent = ahead.alone & (asked & ~failed & ~spoke).any(axis=1)
+        silent = ahead.blind & (asked & ~failed & ~spoke).any(axis=1)
         if silent.any():
-            # Of silence nothing was learned where one agent is left alone. It is as good as a failure, but
-            # a reply: others are asked where that looks worth more than no answer.
+            # Of silence nothing was learned where nobody looks. It is as good as a failure, but a reply:
+            # others are asked where that looks worth more than no answer.
             other = self._ahead(
                 price, found.take(silent), known[silent], spoke[silent], may[silent], times[silent]
             )
@@ -204,7 +204,7 @@ class CascadeAllocator:
             # Asking an agent is worth as much as the best station where it is asked.
             ways = np.where(self._cascade.stations, view.looks[:, :, None], -np.inf)
             ahead.worth[mine] = ways.max(axis=1)
-            ahead.alone[mine] = planned.alone is not None
+            ahead.blind[mine] = planned.blind
         return ahead
 
     def _planned(self, price: float, among: Mask, times: Floats) -> Planned:

@@ -16,17 +16,15 @@ import numpy.typing as npt
 
 from pointsman.defer.candidates import Floats, Mask, Said
 from pointsman.defer.cost import Choices, alike
-from pointsman.defer.evidence import surely_above
-from pointsman.defer.logistic import Logistic, log_odds
+from pointsman.defer.foresight import Foresight
+from pointsman.defer.regression import Regression, predicted
 from pointsman.defer.verifier import Verifier, best, sureness
 from pointsman.errors import ConfigError
 
 _ALL_SETS = 4
 _DOUBLED = 1.8
 _ALIKE = 1.1
-_SHY = 0.03  # penalty of what foresees from hundreds of features
-_KIND = 3
-"""So many main directions of what is known before tell one kind of question from another."""
+_PENALTY = 0.005  # of the regressions; chosen on records, five-fold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,13 +45,13 @@ class Plan:
     """What a cascade does at a price: `weights` [K][f, K] of what it is worth to go on from each station to
     each other, or to stay, and the `ways` [K, K] that are open.
 
-    `alone` is the station of the best single agent where nothing shows the plan to be worth more than that
-    one, else None.
+    Where it is `blind` it asks those that were chosen before, whatever they say: nothing shows that to look
+    at what was said is worth more.
     """
 
     weights: list[Floats]
     ways: Mask
-    alone: int | None
+    blind: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,36 +96,34 @@ def stations(units: Sequence[float]) -> Mask:
 class Cascade:
     """A verifier for every station, and the record of questions that none of them learned from.
 
-    `hints` [n, 1 + f] are how easy each question looked before anyone was asked, and of which kind it is;
-    `sure` [K, n, 5] what was known at each station (`verifier.sureness`), `right` [n, K] whether the best
-    answer there was right. A plan for a price is made of them by backward induction, in milliseconds.
-    `clusters` [n] number the sources of the questions, which are evidence together; None: each its own.
+    `foresight` tells of each question, before anyone is asked, what `hints` [n, 1 + A] tell of the record's;
+    `sure` [K, n, 5] is what was known at each station (`verifier.sureness`), `right` [n, K] whether the best
+    answer there was right. A plan for a price is made of them by backward induction, in a fraction of a
+    second. `parts` [n] number parts of the record that share no source.
     """
 
     def __init__(
         self,
         stations: Mask,
         verifiers: Sequence[Verifier | None],
-        easy: Logistic,
+        foresight: Foresight,
         hints: Floats,
         sure: Floats,
         right: Floats,
-        clusters: npt.NDArray[np.int64] | None = None,
+        parts: npt.NDArray[np.int64],
     ) -> None:
         self.stations = stations
         self.verifiers = verifiers
-        self.easy = easy
+        self.foresight = foresight
         self.hints = hints
         self.sure = sure
         self.right = right
-        own = np.arange(len(right)) if clusters is None else clusters
-        self.clusters = np.unique(own, return_inverse=True)[1].astype(np.int64)
+        self.parts = parts
         # Where one may go from each station [K, K], and the stations with those of more agents first.
         self._ways = np.asarray((stations[:, None, :] <= stations[None, :, :]).all(-1))
         np.fill_diagonal(self._ways, False)
         self._order = np.argsort(-stations.sum(axis=1), kind="stable").tolist()
-        self._curves = [_curve(hints, each) for each in sure]
-        self._solvers = [_solver(curve) for curve in self._curves]
+        self._worth = [Regression(_curve(hints, each), parts, _PENALTY) for each in sure]
         self._each = self._right_alone()
 
     @classmethod
@@ -138,20 +134,18 @@ class Cascade:
         right: npt.NDArray[np.floating],
         folds: npt.NDArray[np.int64],
         stations: Mask,
-        clusters: npt.NDArray[np.int64] | None = None,
     ) -> Cascade:
-        """From what was said, what was known `before` [n, d], the main directions first, and whether it was `right` [n, A] in [0, 1].
+        """From what was said, what was known `before` [n, d], and whether it was `right` [n, A] in [0, 1].
 
-        What a station is worth is learned from what verifiers say of questions that they did not learn
-        from: `folds` [n] number their parts, which must not share a passage. `clusters` [n] number the
-        questions' sources, where these are known.
+        What a station is worth is learned from what verifiers and foresight say of questions that they did
+        not learn from: `folds` [n] number their parts, which must not share a source.
         """
         chances = np.zeros((len(stations), *right.shape), dtype=np.float32)
-        hints = np.zeros((len(said), 1 + min(_KIND, before.shape[1])), dtype=np.float32)
+        hints = np.zeros((len(said), 1 + right.shape[1]), dtype=np.float32)
         for fold in np.unique(folds):
             mine, there = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             others, part = said.take(there), said.take(mine)
-            hints[mine] = _hints(_easy(before[there], right[there]), before[mine])
+            hints[mine] = Foresight.learn(before[there], right[there])(before[mine])
             for k, asked in enumerate(stations):
                 if asked.any():
                     chances[k, mine] = Verifier.learn(others, right[there], asked)(part)
@@ -162,51 +156,56 @@ class Cascade:
             Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
         ]
         known = np.stack(right_at, 1).astype(np.float32)
-        easy = _easy(before, right)
-        return cls(stations, verifiers, easy, hints, np.stack(sure), known, clusters)
+        foresight = Foresight.learn(before, right)
+        return cls(stations, verifiers, foresight, hints, np.stack(sure), known, folds)
 
     def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> Plan:
         """What to do at a price, where only those `allowed` [A] may be asked.
 
-        Backward from the station where all were asked (Longstaff & Schwartz 2001): what a station is
-        worth for a question is what came of staying or of going on, whichever looked better there, less
-        what was paid; and how it looks from elsewhere is the regression of that on what was known there.
+        Of three plans the one that was worth most on questions of the record that its regressions did not
+        learn from: always the same agents; one agent, by what is foreseen of the question; or to look at
+        what was said before asking on. Of equal ones the first.
         """
         taken = price * (self.stations @ np.asarray(units, dtype=np.float64))
         open_ = np.asarray((self.stations <= allowed).all(axis=1))
-        ways = self._ways & open_
-        np.fill_diagonal(ways, self.stations.any(axis=1))
-        value = np.zeros(self.right.shape)
-        weights = [np.zeros((self._curves[0].shape[1], len(self.stations)), np.float32)] * len(
-            self.stations
-        )
-        for k in self._order:
-            targets = value - (taken - taken[k])
-            targets[:, k] = self.right[:, k]
-            weights[k] = (self._solvers[k] @ targets).astype(np.float32)
-            onward = _looks(self._curves[k], weights[k], ways[k]).argmax(axis=1)
-            value[:, k] = targets[np.arange(len(targets)), onward]
-        alone = self._alone_without_evidence(value[:, self.start], taken, open_)
-        if alone is not None:
-            for k in (self.start, alone):
-                ways[k] = np.arange(len(ways)) == alone
-        return Plan(weights, ways, alone)
+        look = self._ways & open_
+        np.fill_diagonal(look, self.stations.any(axis=1))
+        worth = np.where(look[self.start], self.right.mean(axis=0) - taken, -np.inf)
+        single = open_ & (self.stations.sum(axis=1) == 1)
+        chosen = np.arange(len(taken)) == worth.argmax()
+        plans = []
+        for first in (chosen, single, None):
+            ways = look.copy()
+            if first is not None:
+                ways[self.start] &= first
+                ways[first] = np.eye(len(ways), dtype=bool)[first]
+            found, weights = self._backward(taken, ways)
+            plans.append((found, Plan(weights, ways, first is not None)))
+        return max(plans, key=lambda each: each[0])[1]
 
-    def _alone_without_evidence(
-        self, value: npt.NDArray[np.float64], taken: npt.NDArray[np.floating], open_: Mask
-    ) -> int | None:
-        """The station of the best single agent, where a plan is not surely worth more than that one alone.
+    def _backward(self, taken: npt.NDArray[np.floating], ways: Mask) -> tuple[float, list[Floats]]:
+        """What a plan of these ways [K, K] is worth on the record, and its weights [K][f, K].
 
-        `value` [n] is what the plan gave on the record. No verifier learned from the question that it
-        judged there, but the plan's regressions, some thirty numbers a station, did: to make them anew
-        without each part would take a plan as many times, at every price. What is too good in that is
-        left to the two standard errors, and what comes of a price is measured by parts that nothing
-        learned from (`defer/make.py`).
+        Backward from the station where all were asked (Longstaff & Schwartz 2001): what a station is
+        worth for a question is what came of staying or of going on, whichever looked better there, less
+        what was paid; and how it looks from elsewhere is the regression of that on what was known there.
+        Which looks better is said by a regression that did not learn from the question: the best of dozens
+        that did is mostly the luckiest.
         """
-        single = np.flatnonzero((self.stations.sum(axis=1) == 1) & open_)
-        alone = int(single[(self.right[:, single].mean(axis=0) - taken[single]).argmax()])
-        gain = value - (self.right[:, alone] - taken[alone])
-        return None if surely_above(gain, self.clusters) else alone
+        value = np.zeros(self.right.shape)
+        weights: list[Floats] = [np.zeros(0, np.float32)] * len(ways)
+        rows = np.arange(len(value))
+        for k in self._order:
+            onward = np.flatnonzero(ways[k])
+            targets = value[:, onward] - (taken[onward] - taken[k])
+            targets[:, onward == k] = self.right[:, [k]]
+            found = self._worth[k].weights(targets)
+            weights[k] = np.zeros((len(found), len(ways)), np.float32)
+            weights[k][:, onward] = found
+            if len(onward):
+                looks = self._worth[k].apart(targets)
+                value[:, k] = targets[rows, looks.argmax(axis=1)]
+        return float(value[:, self.start].mean()), weights
 
     def ask(
         self,
@@ -250,14 +249,14 @@ class Cascade:
         By the same regression as what stations are worth there, of whether its answer was right on the
         record; NaN for an agent that has no station of its own.
         """
-        return np.asarray(np.clip(known @ self._each[k], 0, 1), dtype=np.float32)
+        return np.clip(predicted(known, self._each[k]), 0, 1)
 
     def _right_alone(self) -> list[Floats]:
-        """For every station the weights [f, A] of that."""
+        """For every station the weights [1 + f, A] of that."""
         alone = np.full((len(self.right), self.stations.shape[1]), np.nan)
         for k in np.flatnonzero(self.stations.sum(axis=1) == 1):
             alone[:, self.stations[k]] = self.right[:, k : k + 1]
-        return [(solver @ alone).astype(np.float32) for solver in self._solvers]
+        return [each.weights(alone).astype(np.float32) for each in self._worth]
 
 
 class Planned:
@@ -278,55 +277,28 @@ class Planned:
         self._plan = cascade.plan(units, price, allowed)
 
     @property
-    def alone(self) -> int | None:
-        """The station of the one agent that is asked, and no other, for want of evidence; else None."""
-        return self._plan.alone
+    def blind(self) -> bool:
+        """Whether it asks whom it chose before, whatever is said."""
+        return self._plan.blind
 
     def look(self, k: int, said: Said, before: npt.NDArray[np.floating]) -> View:
         """What is seen at station k; the station itself stands for the best answer so far."""
         cascade = self._cascade
         verifier = cascade.verifiers[k]
         chances = np.zeros(said.given.shape, np.float32) if verifier is None else verifier(said)
-        hints = _hints(cascade.easy, before)
+        hints = cascade.foresight(before)
         known = _curve(hints, sureness(said, cascade.stations[k], chances))
-        looks = _looks(known, self._plan.weights[k], self._plan.ways[k])
+        looks = predicted(known, self._plan.weights[k])
+        looks[:, ~self._plan.ways[k]] = -np.inf
         return View(chances, looks, cascade.foreseen(k, known))
 
 
-def _looks(known: Floats, weights: Floats, ways: Mask) -> Floats:
-    """How good each station looks [n, K], from what is known [n, f]; -inf where there is no way."""
-    found = known @ weights
-    found[:, ~ways] = -np.inf
-    return np.asarray(found)
-
-
-def _easy(before: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> Logistic:
-    """How many of the agents are right, by what is known before."""
-    return Logistic.learn(before, right.mean(axis=1, keepdims=True), _SHY)
-
-
-def _hints(easy: Logistic, before: npt.NDArray[np.floating]) -> Floats:
-    """Its log-odds, how easy a question looks before anyone is asked, and of which kind it is [n, 1 + f]."""
-    return np.concatenate([log_odds(easy(before)), before[:, :_KIND]], axis=1).astype(np.float32)
-
-
 def _curve(hints: Floats, numbers: Floats) -> Floats:
-    """One, how easy it looks, the five numbers of `sureness`, their squares and products, and the kind
-    [n, 28 + f]: a bent curve of a few.
+    """How easy it looks, the five numbers of `sureness`, their squares and products, and who is right on
+    questions like it [n, 27 + A]: a bent curve of a few.
 
     More is not better: regressions on everything that is known took chance for promise.
     """
     few = np.concatenate([hints[:, :1], numbers], axis=1)
     first, second = np.triu_indices(few.shape[1])
-    products = few[:, first] * few[:, second]
-    one = np.ones((len(few), 1), np.float32)
-    return np.concatenate([one, few, products, hints[:, 1:]], axis=1)
-
-
-def _solver(curve: Floats, ridge: float = 1.0) -> npt.NDArray[np.float64]:
-    """The matrix [f, n] that gives a regression's weights of any targets [n, K]."""
-    x = curve.astype(np.float64)
-    scale = np.maximum(np.sqrt((x * x).mean(axis=0)), 1e-6)
-    z = x / scale
-    gram = z.T @ z + ridge * np.eye(z.shape[1])
-    return np.asarray(np.linalg.solve(gram, z.T) / scale[:, None])
+    return np.concatenate([few, few[:, first] * few[:, second], hints[:, 1:]], axis=1)

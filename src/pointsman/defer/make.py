@@ -159,7 +159,7 @@ def _learned(
     parts = np.unique(clusters, return_inverse=True)[1] % _INNER
     known = directions(vectors)
     sets = stations(list(units))
-    return directions, Cascade.learn(given, known, right, parts, sets, clusters)
+    return directions, Cascade.learn(given, known, right, parts, sets)
 
 
 def _crossed(

@@ -18,6 +18,7 @@ from pointsman.defer.allocator import CascadeAllocator, Judge
 from pointsman.defer.before import Directions, Stored
 from pointsman.defer.cascade import Cascade
 from pointsman.defer.cost import Times
+from pointsman.defer.foresight import Foresight
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.verifier import Logit, Verifier
 from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
@@ -25,7 +26,7 @@ from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
 KIND = "allocator"
 """What a specialist is called whose adapter decides before anybody is asked."""
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 def save_allocator(
@@ -41,8 +42,10 @@ def save_allocator(
     from safetensors.torch import save_file
 
     tensors = {f"directions.{k}": getattr(directions, k) for k in ("mean", "main")}
-    tensors |= {f"easy.{k}": getattr(cascade.easy, k) for k in _LOGISTIC}
-    tensors |= {k: getattr(cascade, k) for k in ("hints", "sure", "right", "clusters")}
+    foresight = cascade.foresight
+    tensors |= {f"easy.{k}": getattr(foresight.easy, k) for k in _LOGISTIC}
+    tensors |= {f"near.{k}": getattr(foresight, k) for k in _NEAR}
+    tensors |= {k: getattr(cascade, k) for k in ("hints", "sure", "right", "parts")}
     for k, verifier in enumerate(cascade.verifiers):
         if verifier is not None:
             tensors |= {f"{k}.logit.{n}": getattr(verifier.logit, n) for n in _LOGIT}
@@ -117,11 +120,11 @@ def load_allocator(
             else None
             for k, asked in enumerate(stations)
         ]
-        easy = Logistic(*part("easy", _LOGISTIC))
-        # What was saved before sources were heeded has none: each question is taken for its own.
-        clusters = found["clusters"].astype(np.int64) if "clusters" in found else None
-        hints, sure, right = (found[name] for name in ("hints", "sure", "right"))
-        cascade = Cascade(stations, verifiers, easy, hints, sure, right, clusters)
+        foresight = Foresight(Logistic(*part("easy", _LOGISTIC)), *part("near", _NEAR))
+        hints, sure, right, parts = (found[name] for name in ("hints", "sure", "right", "parts"))
+        cascade = Cascade(
+            stations, verifiers, foresight, hints, sure, right, parts.astype(np.int64)
+        )
         directions = Directions(*part("directions", ("mean", "main")))
     except (KeyError, ValueError, IndexError) as error:
         raise SpecialistError(f"{folder / WEIGHTS}: corrupt ({error!r}); train it again") from error
@@ -154,4 +157,5 @@ def check_allocator_replaceable(folder: Path) -> None:
 
 
 _LOGISTIC = ("mean", "spread", "weights", "bias")
+_NEAR = ("vectors", "right")
 _LOGIT = ("mean", "spread", "weights")

@@ -16,6 +16,7 @@ from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
 from pointsman.defer.cascade import Cascade, stations
 from pointsman.defer.cost import Choices, cheapest, one_agent
+from pointsman.defer.foresight import NEIGHBOURS
 from pointsman.defer.lift import Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit
@@ -28,7 +29,6 @@ US = (0.0, 0.5, 1.0, 1.5, 2.0)
 REJECTOR = Fit(hidden=64, epochs=10, batch=256, learning_rate=2e-3, decay=0.1)
 
 _WIDTH = 128  # of features, before anyone is asked, once they are reduced
-_NEIGHBOURS = 50
 _INNER = 3
 
 
@@ -78,7 +78,7 @@ class Learned:
         """Looks before it asks."""
         train = self.train
         sets = stations(train.units.tolist())
-        return Cascade.learn(train.said, self.known, train.em, self.inner, sets, train.clusters)
+        return Cascade.learn(train.said, self.known, train.em, self.inner, sets)
 
 
 class Fold:
@@ -175,7 +175,7 @@ class Fold:
         """Mean errors of each agent among the nearest training questions."""
         train, test = self.train.features, self.test.features
         unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test)]
-        count = min(_NEIGHBOURS, len(train))
+        count = min(NEIGHBOURS, len(train))
         near = np.argpartition(-(unit[1] @ unit[0].T), count - 1, axis=1)[:, :count]
         return np.asarray(1 - self.train.em[near].mean(axis=1))
 
