@@ -351,25 +351,39 @@ def test_what_is_known_of_sources_alone_is_no_evidence() -> None:
     assert shares[1] == pytest.approx(0.5)
 
 
-def test_always_the_same_agents() -> None:
-    """Three that are right at random, each as often, and say how sure they are: at no price all are asked."""
+def test_several_are_asked_at_once_where_nothing_is_to_be_seen_between() -> None:
+    """Three that are right at random, each as often, and wrong in their own ways. Whoever is wrong says so."""
     rng = np.random.default_rng(0)
     right = (rng.random((600, 3)) < 0.6).astype(float)
     rows = [
         [f"gold {i}" if r else f"tin {j}" for j, r in enumerate(row)] for i, row in enumerate(right)
     ]
-    told = np.where(right > 0, 0.8, 0.3)
-    given = said(["?"] * 600, [""] * 600, rows, told.tolist())
-    before = rng.normal(size=(600, 3))
+    given = said(["?"] * 600, [""] * 600, rows, np.where(right > 0, 0.8, 0.3).tolist())
+    before, units, may = rng.normal(size=(600, 3)), np.ones(3), np.ones(3, dtype=bool)
     made = Cascade.learn(given, before, right, np.arange(600) % 3, stations([1.0, 1.0, 1.0]))
-    free = made.ask(given, before, np.ones(3), 0.0)
+    free = made.ask(given, before, units, 0.0)
     got = right[np.arange(600), free.choice].mean()
     assert got == pytest.approx(1 - 0.4**3, abs=0.03)
-    # Whoever is wrong says so: that one is right is seen before all were asked.
-    priced = made.plan(np.ones(3), 0.1, np.ones(3, dtype=bool))
-    assert not priced.blind
-    seen = made.ask(given, before, np.ones(3), 0.1).seen
+    # Where asking is not free, whether one is right is seen before all were asked.
+    assert not made.plan(units, 0.1, may).blind
+    seen = made.ask(given, before, units, 0.1).seen
     assert 1.2 < seen.sum(axis=1).mean() < 2
+
+
+def test_those_that_were_chosen_at_once_are_asked_whatever_they_say(cascade: Cascade) -> None:
+    """Whichever of them is asked first, the others follow, and nobody else."""
+    everyone = np.ones(4, dtype=bool)
+    planned = Planned(cascade, UNITS, 0.1, everyone)
+    chosen = int(np.flatnonzero((cascade.stations == [False, True, False, True]).all(axis=1))[0])
+    only = np.arange(len(cascade.stations)) == chosen
+    worth, planned._plan = cascade._at_once(0.1 * (cascade.stations @ UNITS), only)
+    assert planned.blind
+    # Of one plan nothing is chosen: it is worth what its answers were, less what they took.
+    assert worth == pytest.approx(cascade.right[:, chosen].mean() - 0.1 * (0.02 + 1.0), abs=1e-6)
+    for k, station in enumerate(cascade.stations):
+        onward = planned.look(k, TEST[0].take(np.arange(9)), TEST[2][:9]).looks.argmax(axis=1)
+        within = bool((station <= cascade.stations[chosen]).all())
+        assert onward.tolist() == [chosen if within else k] * 9
 
 
 def test_what_each_agent_is_foreseen_to_be_right_at(cascade: Cascade) -> None:

@@ -123,7 +123,9 @@ class Cascade:
         self._ways = np.asarray((stations[:, None, :] <= stations[None, :, :]).all(-1))
         np.fill_diagonal(self._ways, False)
         self._order = np.argsort(-stations.sum(axis=1), kind="stable").tolist()
-        self._worth = [Regression(_curve(hints, each), parts, _PENALTY) for each in sure]
+        curves = [_curve(hints, each) for each in sure]
+        self._width = curves[0].shape[1]
+        self._worth = [Regression(each, parts, _PENALTY) for each in curves]
         self._each = self._right_alone()
 
     @classmethod
@@ -162,50 +164,59 @@ class Cascade:
     def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> Plan:
         """What to do at a price, where only those `allowed` [A] may be asked.
 
-        Of three plans the one that was worth most on questions of the record that its regressions did not
-        learn from: always the same agents; one agent, by what is foreseen of the question; or to look at
-        what was said before asking on. Of equal ones the first.
+        Of four plans the one that was worth most on questions of the record that its regressions did not
+        learn from: always the same agents; one agent, or several at once, by what is foreseen of the
+        question; or to look at what was said before asking on. Of equal ones the first.
         """
         taken = price * (self.stations @ np.asarray(units, dtype=np.float64))
-        open_ = np.asarray((self.stations <= allowed).all(axis=1))
-        look = self._ways & open_
-        np.fill_diagonal(look, self.stations.any(axis=1))
-        worth = np.where(look[self.start], self.right.mean(axis=0) - taken, -np.inf)
-        single = open_ & (self.stations.sum(axis=1) == 1)
-        chosen = np.arange(len(taken)) == worth.argmax()
-        plans = []
-        for first in (chosen, single, None):
-            ways = look.copy()
-            if first is not None:
-                ways[self.start] &= first
-                ways[first] = np.eye(len(ways), dtype=bool)[first]
-            found, weights = self._backward(taken, ways)
-            plans.append((found, Plan(weights, ways, first is not None)))
-        return max(plans, key=lambda each: each[0])[1]
+        ways = self._ways & (self.stations <= allowed).all(axis=1)
+        np.fill_diagonal(ways, self.stations.any(axis=1))
+        several = ways[self.start]
+        worth = np.where(several, self.right.mean(axis=0) - taken, -np.inf)
+        same = np.arange(len(taken)) == worth.argmax()
+        one = several & (self.stations.sum(axis=1) == 1)
+        plans = [self._at_once(taken, among) for among in (same, one, several)]
+        return max([*plans, self._looking(taken, ways)], key=lambda each: each[0])[1]
 
-    def _backward(self, taken: npt.NDArray[np.floating], ways: Mask) -> tuple[float, list[Floats]]:
-        """What a plan of these ways [K, K] is worth on the record, and its weights [K][f, K].
+    def _at_once(self, taken: npt.NDArray[np.floating], among: Mask) -> tuple[float, Plan]:
+        """What it is worth on the record to ask all of one station, of those `among` [K], and that plan."""
+        open_ = np.flatnonzero(among)
+        ways = np.zeros_like(self._ways)
+        ways[self.start] = among
+        weights: list[Floats] = [np.zeros((0, len(ways)), np.float32)] * len(ways)
+        found, weights[self.start] = self._onward(self.start, self.right - taken, open_)
+        return float(found.mean()), Plan(weights, ways, blind=True)
+
+    def _onward(
+        self, k: int, targets: npt.NDArray[np.float64], open_: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], Floats]:
+        """What came of going on from station k to whichever of those `open_` looked best [n], by targets [n, K],
+        and the weights [f, K] of how each looks.
+
+        Which looks best is said by a regression that did not learn from the question: the best of dozens
+        that did is mostly the luckiest.
+        """
+        weights = np.zeros((1 + self._width, len(self.stations)), np.float32)
+        if not len(open_):
+            return np.zeros(len(targets)), weights
+        weights[:, open_] = self._worth[k].weights(targets[:, open_])
+        looks = self._worth[k].apart(targets[:, open_])
+        return targets[np.arange(len(targets)), open_[looks.argmax(axis=1)]], weights
+
+    def _looking(self, taken: npt.NDArray[np.floating], ways: Mask) -> tuple[float, Plan]:
+        """What it is worth on the record to look before asking on, where such ways [K, K] are open, and that plan.
 
         Backward from the station where all were asked (Longstaff & Schwartz 2001): what a station is
         worth for a question is what came of staying or of going on, whichever looked better there, less
         what was paid; and how it looks from elsewhere is the regression of that on what was known there.
-        Which looks better is said by a regression that did not learn from the question: the best of dozens
-        that did is mostly the luckiest.
         """
         value = np.zeros(self.right.shape)
-        weights: list[Floats] = [np.zeros(0, np.float32)] * len(ways)
-        rows = np.arange(len(value))
+        weights: list[Floats] = [np.zeros((0, len(ways)), np.float32)] * len(ways)
         for k in self._order:
-            onward = np.flatnonzero(ways[k])
-            targets = value[:, onward] - (taken[onward] - taken[k])
-            targets[:, onward == k] = self.right[:, [k]]
-            found = self._worth[k].weights(targets)
-            weights[k] = np.zeros((len(found), len(ways)), np.float32)
-            weights[k][:, onward] = found
-            if len(onward):
-                looks = self._worth[k].apart(targets)
-                value[:, k] = targets[rows, looks.argmax(axis=1)]
-        return float(value[:, self.start].mean()), weights
+            targets = value - (taken - taken[k])
+            targets[:, k] = self.right[:, k]
+            value[:, k], weights[k] = self._onward(k, targets, np.flatnonzero(ways[k]))
+        return float(value[:, self.start].mean()), Plan(weights, ways, blind=False)
 
     def ask(
         self,
@@ -288,9 +299,29 @@ class Planned:
         chances = np.zeros(said.given.shape, np.float32) if verifier is None else verifier(said)
         hints = cascade.foresight(before)
         known = _curve(hints, sureness(said, cascade.stations[k], chances))
+        looks = self._at_once(k, hints) if self.blind else self._looks(k, known)
+        return View(chances, looks, cascade.foreseen(k, known))
+
+    def _looks(self, k: int, known: Floats) -> Floats:
+        """How good each station looks [n, K] from k, by what is known there [n, f]."""
         looks = predicted(known, self._plan.weights[k])
         looks[:, ~self._plan.ways[k]] = -np.inf
-        return View(chances, looks, cascade.foreseen(k, known))
+        return looks
+
+    def _at_once(self, k: int, hints: Floats) -> Floats:
+        """The same where nobody looks: those that were chosen at the start are asked, each in its turn."""
+        cascade, start = self._cascade, self._cascade.start
+        looks = self._looks(start, _curve(hints, np.zeros((len(hints), 5), np.float32)))
+        if k == start:
+            return looks
+        chosen = looks.argmax(axis=1)
+        on = (cascade.stations[k] < cascade.stations[chosen]).any(axis=1)
+        on &= (cascade.stations[k] <= cascade.stations[chosen]).all(axis=1)
+        found = np.full_like(looks, -np.inf)
+        onward = np.where(on, chosen, k)
+        rows = np.arange(len(looks))
+        found[rows, onward] = looks[rows, chosen]
+        return found
 
 
 def _curve(hints: Floats, numbers: Floats) -> Floats:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from pointsman.evaluate.calibration import reliability
 from pointsman.experiments.deferral.bed import Bed
 from pointsman.experiments.deferral.measured import outcome
-from pointsman.experiments.deferral.rows import OURS, Fold, Given, Row
+from pointsman.experiments.deferral.rows import BEST, NEAREST, OURS, SURROGATE, Fold, Given, Row
 from pointsman.experiments.drawing import COLOURS, DASHES, MARKERS, drawing
 from pointsman.experiments.relevance.pictures import reliability_diagrams
 
-_LINES = ("logistic", "surrogate, u = 1, printed", "surrogate, u = 1, shifted")
+_LINES = (BEST, NEAREST, "logistic", "surrogate, u = 1, printed", SURROGATE)
 _BELOW, _ABOVE = 15, 4  # points of exact match about the best agent
 _HATCHES = ("", "//", "\\\\", "xx", "..", "oo")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
 from pointsman.defer.cascade import Cascade, stations
-from pointsman.defer.cost import Choices, cheapest, one_agent
+from pointsman.defer.cost import Choices, alike, cheapest, one_agent
 from pointsman.defer.foresight import NEIGHBOURS
 from pointsman.defer.lift import Lift
 from pointsman.defer.logistic import Logistic
@@ -408,10 +408,18 @@ def looking(
 
 
 def _shuffled(fold: Fold, price: float) -> Given:
-    """As often the same agents, but for other questions."""
-    found = _looked(fold, price)
-    order = np.random.default_rng([fold.seed, fold.number]).permutation(len(fold.test))
-    return Given(found.given[order], found.asked[order], deciding=found.deciding)
+    """As often the same agents, but for other questions that take about as much; verified as ours are."""
+    found, test, cascade = _looked(fold, price), fold.test, fold.cascade
+    generator = np.random.default_rng([fold.seed, fold.number])
+    asked = found.asked.copy()
+    for mine, _ in alike(fold.taken(test) / fold.units):
+        asked[mine] = found.asked[generator.permutation(mine)]
+    given, chance = np.zeros(len(test), dtype=np.int64), np.zeros(len(test))
+    for station, verifier in zip(cascade.stations, cascade.verifiers, strict=True):
+        mine = np.flatnonzero((asked == station).all(axis=1))
+        if verifier is not None and len(mine):
+            given[mine], chance[mine] = best(verifier(test.said.take(mine)))
+    return Given(given, asked, chance, found.deciding)
 
 
 def _together(fold: Fold, price: float) -> Given:

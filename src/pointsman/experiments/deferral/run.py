@@ -31,12 +31,8 @@ from pointsman.experiments.deferral.pictures import draw_calibration, draw_front
 from pointsman.experiments.deferral.reading import Reading, readers
 from pointsman.experiments.deferral.rows import (
     BEST,
-    LIFT,
-    NEAREST,
-    ORACLE,
     OURS,
     REJECTOR,
-    SURROGATE,
     Fold,
     Given,
     Learned,
@@ -60,9 +56,6 @@ WRONG = (0.1, 0.5, 2.0, 10.0)
 """By how much the prices of all agents but the dearest are mistaken."""
 
 PROMISES = (0.02, 0.05, 0.1, 0.2)
-
-MAIN = (BEST, NEAREST, SURROGATE, LIFT, OURS, ORACLE)
-"""Rows of which a table says whom they ask."""
 
 Results = Mapping[tuple[str, float], Given]
 
@@ -191,8 +184,7 @@ def report(
     names = {row.name for row in chosen}
     tables = [price_table(bed, found, chosen, price) for price in prices]
     tables.append(utility_table(bed, found, chosen, prices))
-    if names.intersection(MAIN):
-        tables.append(asked_table(bed, found, chosen, prices))
+    tables.append(asked_table(bed, found, chosen, prices))
     if OURS in names:
         tables += [
             *economy(bed, folds, {price: found[OURS, price] for price in prices}),
@@ -264,14 +256,14 @@ _COUNTED = [
 
 
 def asked_table(bed: Bed, found: Results, chosen: Sequence[Row], prices: Sequence[float]) -> Table:
-    """On how many of the questions the main rows ask each agent, at every price."""
+    """On how many of the questions the rows ask each agent, at every price."""
     columns: list[Column | str] = [Column("price", decimals=2), "row"]
     columns += [Column(name, scale=100) for name in bed.agents]
     cells: list[list[Cell]] = [
         [price, row.name, *found[row.name, price].asked.mean(axis=0).tolist()]
         for price in prices
         for row in chosen
-        if row.name in MAIN
+        if row.kind != "agent"
     ]
     note = "Percent of the questions on which each agent was asked, the cheapest first."
     return Table(f"{bed.name}: who is asked", columns, cells, [note])
