@@ -33,6 +33,11 @@ class Deadline:
         """Seconds left (never below 0), or None without a limit."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long, but not beyond the deadline, and no longer where the call is cancelled meanwhile."""
+        left = self.remaining()
+        self._cancelled.wait(seconds if left is None else min(seconds, left))
+
     def check(self, doing: str) -> None:
         """Raise DeadlineError when time is up or the call was cancelled; `doing` names the work."""
         if self._cancelled.is_set():

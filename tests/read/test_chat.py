@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -94,6 +96,45 @@ def test_it_waits_as_long_as_it_is_told(endpoint: Endpoint) -> None:
     assert time.monotonic() - began > 0.3
 
 
+@pytest.mark.parametrize(("told", "said"), [("86400", "86400"), ("inf", "inf")])
+def test_it_waits_for_nobody_till_tomorrow(endpoint: Endpoint, told: str, said: str) -> None:
+    began = time.monotonic()
+    found = ask(endpoint, [{"status": 429, "headers": {"Retry-After": told}}, {"text": "Red"}])
+    assert found.failure == f"big is asked too much (429), and says to ask again in {said} seconds"
+    assert time.monotonic() - began < 2
+    assert len(endpoint.requests) == 1
+
+
+def test_no_two_wait_alike() -> None:
+    """So that those that were refused together do not come back together."""
+    settings = ChatSettings("big", "http://x", "m")
+
+    def drawn(seed: int | None = None) -> list[float]:
+        asked = ChatAgent(settings, seed=seed)
+        return [asked._random.random() for _ in range(4)]
+
+    assert drawn() != drawn()
+    assert drawn(3) == drawn(3)
+
+
+def test_a_pause_ends_when_nobody_wants_the_answer(endpoint: Endpoint) -> None:
+    deadline, began = Deadline(20.0), time.monotonic()
+    endpoint.script = [{"status": 429, "headers": {"Retry-After": "10"}}]
+    Timer(0.2, deadline.cancel).start()
+    with pytest.raises(DeadlineError, match="cancelled"):
+        agent(endpoint).answer(["?"], [BOAT], deadline)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("counted", ["NaN", "-5", "Infinity", '"many"'])
+def test_tokens_that_are_no_number_are_counted_by_length(endpoint: Endpoint, counted: str) -> None:
+    raw = '{"choices": [{"message": {"content": "Red"}}], "usage": {"prompt_tokens": %s}}'
+    found = ask(endpoint, [{"raw": raw % counted}], dollars_in=5.0, dollars_out=5.0)
+    assert found.text == "Red"
+    sent = sum(len(each["content"]) for each in endpoint.requests[0]["messages"])
+    assert found.cost.usd == pytest.approx((sent + len("Red")) / 4.5 * 5 / 1e6)
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
     [
@@ -173,6 +214,26 @@ def test_many_are_asked_at_once_but_not_too_many(endpoint: Endpoint) -> None:
     assert agent(endpoint).answer([], []) == []
 
 
+def test_calls_share_the_places(endpoint: Endpoint) -> None:
+    """Four threads of a server, each with two questions, to an agent that is asked two at once."""
+    endpoint.script = [{"text": "Red", "wait": 0.05}]
+    shared = agent(endpoint, concurrency=2)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: shared.answer([f"{i}?"] * 2, [BOAT] * 2), range(4)))
+    assert {each.text for row in found for each in row} == {"Red"}
+    assert endpoint.most_at_once == 2
+    # One that has no time to wait for a place does not.
+    endpoint.script = [{"text": "Red", "wait": 0.6}]
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(shared.answer, ["?"] * 2, [BOAT] * 2)
+        time.sleep(0.1)
+        began = time.monotonic()
+        with pytest.raises(DeadlineError, match="asking big"):
+            shared.answer(["?"], [BOAT], Deadline(0.1))
+        assert time.monotonic() - began < 0.4
+        assert {each.text for each in others.result()} == {"Red"}
+
+
 def test_what_it_will_cost_follows_what_it_took(endpoint: Endpoint) -> None:
     asked = agent(endpoint, dollars_in=4.5)
     before = asked.estimate(["?", "?" * 46], [BOAT, BOAT])
@@ -187,6 +248,17 @@ def test_a_missing_key_is_named(endpoint: Endpoint, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("BIG_KEY", raising=False)
     with pytest.raises(ConfigError, match="big needs a key: set BIG_KEY in the environment"):
         ask(endpoint, [{"text": "Red"}], key="BIG_KEY")
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize("bad", ["sk-very\nsecret", "sk-verysecrét", "sk-very\x00secret"])
+def test_a_key_that_is_none_is_not_printed(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    monkeypatch.setattr("os.environ", {"BIG_KEY": bad})
+    with pytest.raises(ConfigError, match="the key in BIG_KEY has a character") as told:
+        ask(endpoint, [{"text": "Red"}], key="BIG_KEY")
+    assert "very" not in str(told.value)
     assert endpoint.requests == []
 
 

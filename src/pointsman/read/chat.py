@@ -41,6 +41,7 @@ _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _LARGEST = 1 << 22  # bytes of a reply
 _REMEMBERED = 200  # durations
 _QUANTILE = 0.9
+_PATIENCE = 60.0  # seconds; a server that asks for more is not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +113,22 @@ _OPENER = urllib.request.build_opener(_Stay)
 
 
 class ChatAgent:
-    """Asks a chat endpoint (protocol `Agent`). Several questions are asked at once, on threads."""
+    """Asks a chat endpoint (protocol `Agent`). Several questions are asked at once, on threads.
 
-    def __init__(self, settings: ChatSettings, *, first_wait: float = 0.5, seed: int = 0) -> None:
+    Pauses between attempts are drawn by chance, by `seed` where one is given.
+    """
+
+    def __init__(
+        self, settings: ChatSettings, *, first_wait: float = 0.5, seed: int | None = None
+    ) -> None:
         self.settings = settings
         self.name = settings.name
         self._first_wait = first_wait
         self._random = random.Random(seed)
         self._durations: deque[float] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
+        # Of all calls together: a server's requests, each with a few questions, add up.
+        self._places = threading.BoundedSemaphore(settings.concurrency)
 
     def answer(
         self,
@@ -169,7 +177,7 @@ class ChatAgent:
                 break
             began = time.monotonic()
             try:
-                text, spent = self._ask(question, passages, key, deadline)
+                text, spent = self._in_turn(question, passages, key, deadline)
             except _AttemptError as failed:
                 cost += Cost(seconds=time.monotonic() - began)
                 reason = str(failed)
@@ -201,6 +209,17 @@ class ChatAgent:
             failure = f"{self.name} said what stands in no passage: “{shorten(text)}”"
             return replace(nothing, abstained=False, failure=failure)
         return given
+
+    def _in_turn(
+        self, question: str, passages: Sequence[Passage], key: str, deadline: Deadline | None
+    ) -> tuple[str, Cost]:
+        """The same as `_ask`, once fewer than `concurrency` are asked."""
+        if not self._places.acquire(timeout=None if deadline is None else deadline.remaining()):
+            raise _AttemptError("has too many to answer at once", again=False)
+        try:
+            return self._ask(question, passages, key, deadline)
+        finally:
+            self._places.release()
 
     def _ask(
         self, question: str, passages: Sequence[Passage], key: str, deadline: Deadline | None
@@ -259,20 +278,25 @@ class ChatAgent:
                 else "to answer without a key"
             )
             return _AttemptError(f"refused {of} ({code})", again=False)
+        said = {429: "is asked too much", 404: f"knows no model {self.settings.model!r} at its url"}
+        reason = f"{said.get(code, 'failed')} ({code})"
         try:
             wait = max(0.0, float(error.headers.get("Retry-After", "0")))
         except ValueError:  # a date, which nobody sends
             wait = 0.0
-        said = {429: "is asked too much", 404: f"knows no model {self.settings.model!r} at its url"}
-        return _AttemptError(f"{said.get(code, 'failed')} ({code})", code in _AGAIN, wait)
+        if not wait <= _PATIENCE:
+            return _AttemptError(f"{reason}, and says to ask again in {wait:.0f} seconds", False)
+        return _AttemptError(reason, code in _AGAIN, wait)
 
     def _pause(self, attempt: int, least: float, deadline: Deadline | None) -> None:
         """Wait for a random part of twice as long each time, or as long as the server asks for."""
         with self._lock:
             part = self._random.random()
         wait = max(least, self._first_wait * 2**attempt * part)
-        left = None if deadline is None else deadline.remaining()
-        time.sleep(wait if left is None else min(wait, left))
+        if deadline is None:
+            time.sleep(wait)
+        else:
+            deadline.pause(wait)
 
     def _messages(self, question: str, passages: Sequence[Passage]) -> tuple[str, str]:
         shown = "\n\n".join(f"[{i}] {scrub(p.content)}" for i, p in enumerate(passages, start=1))
@@ -282,10 +306,8 @@ class ChatAgent:
         """By the tokens that the server counted, else by lengths in characters."""
         usage = found.get("usage") if isinstance(found, dict) else None
         counted = usage if isinstance(usage, dict) else {}
-        given = counted.get("prompt_tokens", (len(system) + len(user)) / _CHARACTERS_A_TOKEN)
-        said = counted.get("completion_tokens", len(text) / _CHARACTERS_A_TOKEN)
-        if not all(isinstance(each, int | float) for each in (given, said)):
-            return Cost()
+        given = _count(counted.get("prompt_tokens"), system + user)
+        said = _count(counted.get("completion_tokens"), text)
         return Cost(usd=self._dollars(given, said))
 
     def _dollars(self, tokens_in: float, tokens_out: float) -> float:
@@ -301,7 +323,20 @@ class ChatAgent:
             raise ConfigError(
                 f"{self.name} needs a key: set {variable} in the environment, or take the agent out"
             )
+        if not (key.isascii() and key.isprintable()):
+            # Whoever sends it would say so, and print it.
+            raise ConfigError(
+                f"{self.name}: the key in {variable} has a character that no key has, such as a line "
+                "break; set it anew"
+            )
         return key
+
+
+def _count(told: object, text: str) -> float:
+    """The tokens of a text as a server counted them; by its length where that is no number of anything."""
+    if isinstance(told, int | float) and 0 <= told < float("inf"):
+        return told
+    return len(text) / _CHARACTERS_A_TOKEN
 
 
 def _read(response: HTTPResponse, end: float) -> bytes:
