@@ -83,7 +83,7 @@ class ReadSettings(_Section):
 
     Below `min_confidence` there is no answer. The default keeps 98 % of the right answers on dev and
     is silent on half of the questions that have none there (results/answering-dev.md). `seconds` is what
-    a question takes here, for the unit of that name (`DeferSettings`).
+    a question takes here until some were measured, for the unit of that name (`DeferSettings`).
     """
 
     reader: str = "default"
@@ -127,7 +127,8 @@ class AgentSettings(_Section):
     `url` is the part before /chat/completions of any server of OpenAI's chat completions; `key` names the
     variable of the environment that holds the key. Dollars in and out are for a million tokens, `dollars`
     is for a question of a reader or a file. `gflops` and `seconds`, for a question of anybody, are what the
-    price may weigh in their place (`DeferSettings.unit`); a reader's GFLOPs are counted where none are said.
+    price may weigh in their place (`DeferSettings.unit`); a reader's GFLOPs are counted where none are said,
+    and seconds are measured once it was asked.
     `reader` is a specialist's name or path, or "hf:NAME" for a question-answering model of Hugging Face's.
     `answers` is a JSON object, question -> answer. `right` is how often it is right where it is asked, until
     something better is known. An `extractive` chat agent's answers count where they stand in a passage.

@@ -462,14 +462,20 @@ class Workspace:
         folder = self.allocator_folder
         if folder is not None:
             if (folder / SPECIALIST_FILE).is_file():
-                return load_foreseeing(folder, self.backbone, names, self.units, self.times)
+                return load_foreseeing(folder, self.backbone, names, self._usual_units, self.times)
             return load_allocator(
-                folder, self.backbone, names, self.units, self.judge, self._stored, self.times
+                folder,
+                self.backbone,
+                names,
+                self._usual_units,
+                self.judge,
+                self._stored,
+                self.times,
             )
         if not further:
             return FirstAgent(names)
         rights = [0.0, *(agent.right for agent in further)]
-        return LookFirst(names, rights, self.units, self.times)
+        return LookFirst(names, rights, self._usual_units, self.times)
 
     def _stored(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """Passages' vectors in the index as it is when they are asked for: it may be opened anew meanwhile."""
@@ -511,14 +517,16 @@ class Workspace:
     def _estimates(
         self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
     ) -> list[list[Cost]]:
-        """What each agent takes for each question; what the settings say of an agent goes before."""
+        """What each agent takes for each question. What the settings say of an agent goes before; but seconds
+        only until some were measured, as they change.
+        """
         said = [
             Cost(seconds=self.settings.read.seconds),
             *(Cost(each.gflops, each.seconds) for each in self.settings.agents),
         ]
         return [
             [
-                Cost(ours.gflops or its.gflops, ours.seconds or its.seconds, its.usd)
+                Cost(ours.gflops or its.gflops, its.seconds or ours.seconds, its.usd)
                 for its in agent.estimate(questions, contexts)
             ]
             for agent, ours in zip(self.agents, said, strict=True)
@@ -532,12 +540,17 @@ class Workspace:
 
         from pointsman.defer.cost import in_unit
 
-        unit, usual = self.settings.defer.unit, self.units
+        unit, usual = self.settings.defer.unit, self._usual_units
         found = np.ones((len(questions), len(usual)))
         for j, row in enumerate(self._estimates(questions, contexts)):
             taken = [in_unit(cost, unit) for cost in row]
             found[:, j] = [each / usual[j] if each and usual[j] else 1.0 for each in taken]
         return found
+
+    @cached_property
+    def _usual_units(self) -> list[float]:
+        """What is usual as the allocator was told it when it was made, and by which it counts."""
+        return self.units
 
     @property
     def units(self) -> list[float]:

@@ -140,6 +140,24 @@ def test_a_long_passage_makes_an_agent_dearer(
     assert times[1] == pytest.approx(longer, rel=0.05)
 
 
+def test_seconds_are_measured_once_there_are_some(space: Path) -> None:
+    """What the settings say holds until then; an endpoint that turns out ten times slower is as dear."""
+    _say(space, seconds=2.0)
+    change_settings(space, defer={"unit": "seconds"}, read={"seconds": 1.0})
+    with Workspace.open(space) as workspace:
+        asked = ["what?"], [[Passage("", "x")]]
+        assert workspace.times(*asked).tolist() == [[1, 1]]
+        reader, far = workspace.agents
+        for _ in range(20):
+            far._durations.add(20.0)  # type: ignore[attr-defined]
+        assert workspace.times(*asked).tolist() == [[1, 10]]
+        assert workspace.units == [1.0, 20.0]
+        reader.answer(*asked)
+        assert 0 < workspace.units[0] != 1.0
+        # What is usual stays what the allocator was told.
+        assert workspace.times(*asked)[0, 1] == 10
+
+
 def test_price_in_another_unit(space: Path) -> None:
     """The local reader's GFLOPs are counted; what nobody knows is to be set, and is named."""
 

@@ -9,6 +9,7 @@ import pytest
 from pointsman.deadline import Deadline
 from pointsman.protocols import Agent
 from pointsman.read.agent import ReaderAgent
+from pointsman.read.durations import Durations
 from pointsman.read.reader import SpanReader
 from pointsman.types import Passage, Reading, Span
 
@@ -80,6 +81,19 @@ def test_the_estimate_grows_with_what_is_to_be_read() -> None:
     one, none = agent.estimate(["what?", "what?"], [PASSAGES, []])
     assert one.gflops == pytest.approx((5 + 16 + 5 + 13) / 4.5 * 0.5)
     assert none.gflops == 0
+    assert one.seconds == 0
+
+
+def test_seconds_are_those_of_reading() -> None:
+    """Nine in ten took no longer, of the last two hundred."""
+    agent = ReaderAgent(Found(READING, READING))
+    agent.answer(["one?", "two?"], [PASSAGES, PASSAGES])
+    assert 0 < agent.estimate(["what?"], [PASSAGES])[0].seconds < 1
+    known = Durations()
+    assert known.usual == 0
+    for seconds in range(1_000):
+        known.add(float(seconds))
+    assert known.usual == pytest.approx(800 + 0.9 * 199)
 
 
 def test_with_a_real_reader(reader: SpanReader) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from pointsman.deadline import Deadline
 from pointsman.protocols import Reader
+from pointsman.read.durations import Durations
 from pointsman.trace import Cost
 from pointsman.types import Answer, Passage, Reading
 
@@ -36,6 +38,7 @@ class ReaderAgent:
         self._min_confidence = min_confidence
         self._gflops_per_token = gflops_per_token
         self._dollars = dollars
+        self._durations = Durations()
 
     def answer(
         self,
@@ -44,18 +47,21 @@ class ReaderAgent:
         deadline: Deadline | None = None,
     ) -> list[Answer]:
         """One answer a question, all questions read together."""
+        began = time.monotonic()
         readings = self._reader.read(questions, contexts, n_best=self._n_best, deadline=deadline)
+        if readings:
+            self._durations.add((time.monotonic() - began) / len(readings))
         return [self._answer(*each) for each in zip(questions, contexts, readings, strict=True)]
 
     def estimate(
         self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
     ) -> list[Cost]:
-        """What reading these passages will cost, from their lengths in characters."""
-        costs = []
+        """What reading these passages will cost, from their lengths in characters; seconds as it was so far."""
+        seconds, costs = self._durations.usual, []
         for question, passages in zip(questions, contexts, strict=True):
             characters = sum(len(question) + len(passage.text) for passage in passages)
             gflops = characters / _CHARACTERS_A_TOKEN * self._gflops_per_token
-            costs.append(Cost(gflops=gflops, usd=self._dollars))
+            costs.append(Cost(gflops, seconds, self._dollars))
         return costs
 
     def _answer(self, question: str, passages: Sequence[Passage], reading: Reading) -> Answer:

@@ -13,17 +13,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-import numpy as np
-
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError
+from pointsman.read.durations import Durations
 from pointsman.read.located import locate
 from pointsman.text import scrub
 from pointsman.trace import Cost, shorten
@@ -39,8 +37,6 @@ _CHARACTERS_A_TOKEN = 4.5
 _ANSWER_TOKENS = 16
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _LARGEST = 1 << 22  # bytes of a reply
-_REMEMBERED = 200  # durations
-_QUANTILE = 0.9
 _PATIENCE = 60.0  # seconds; a server that asks for more is not waited for
 
 
@@ -125,7 +121,7 @@ class ChatAgent:
         self.name = settings.name
         self._first_wait = first_wait
         self._random = random.Random(seed)
-        self._durations: deque[float] = deque(maxlen=_REMEMBERED)
+        self._durations = Durations()
         self._lock = threading.Lock()
         # Of all calls together: a server's requests, each with a few questions, add up.
         self._places = threading.BoundedSemaphore(settings.concurrency)
@@ -155,10 +151,7 @@ class ChatAgent:
         self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
     ) -> list[Cost]:
         """What asking will cost: money from lengths in characters, seconds as nine in ten were so far."""
-        with self._lock:
-            seen = list(self._durations)
-        seconds = float(np.quantile(seen, _QUANTILE)) if seen else 0.0
-        costs = []
+        seconds, costs = self._durations.usual, []
         for question, passages in zip(questions, contexts, strict=True):
             tokens = (
                 sum(len(text) for text in self._messages(question, passages)) / _CHARACTERS_A_TOKEN
@@ -186,8 +179,7 @@ class ChatAgent:
                 self._pause(attempt, failed.wait, deadline)
                 continue
             seconds = time.monotonic() - began
-            with self._lock:
-                self._durations.append(seconds)
+            self._durations.add(seconds)
             return self._answered(question, passages, text, cost + spent + Cost(seconds=seconds))
         failure = f"{self.name} {reason}"
         return Answer(question, "", 0.0, agent=self.name, failure=failure, cost=cost)
