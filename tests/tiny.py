@@ -131,12 +131,12 @@ def write_classifier(folder: Path, labels: int) -> Path:
 
 
 def write_answering(folder: Path, family: str = "bert") -> Path:
-    """A question-answering model with random weights: BERT's, or RoBERTa's with no token types."""
+    """A question-answering model of one of Hugging Face's families, with random weights."""
     import transformers
 
     write_tiny(folder)
     torch.manual_seed(1)
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": len(VOCABULARY),
         "hidden_size": WIDTH,
         "num_hidden_layers": 2,
@@ -145,12 +145,26 @@ def write_answering(folder: Path, family: str = "bert") -> Path:
         "max_position_embeddings": 130,
         "initializer_range": 0.3,
     }
+    name = {
+        "bert": "Bert",
+        "roberta": "Roberta",
+        "distilbert": "DistilBert",
+        "electra": "Electra",
+        "deberta-v2": "DebertaV2",
+        "mpnet": "MPNet",
+    }[family]
+    more: dict[str, Any] = {}
     if family == "roberta":
-        config = transformers.RobertaConfig(**sizes, type_vocab_size=1)
-        transformers.RobertaForQuestionAnswering(config).save_pretrained(folder)
-    else:
-        config = transformers.BertConfig(**sizes)
-        transformers.BertForQuestionAnswering(config).save_pretrained(folder)
+        more = {"type_vocab_size": 1}
+    elif family == "distilbert":
+        more = {"dim": WIDTH, "n_layers": 2, "n_heads": 4, "hidden_dim": 2 * WIDTH}
+        sizes = {
+            k: sizes[k] for k in ("vocab_size", "max_position_embeddings", "initializer_range")
+        }
+    elif family == "electra":
+        more = {"embedding_size": WIDTH}
+    config = getattr(transformers, f"{name}Config")(**sizes, **more)
+    getattr(transformers, f"{name}ForQuestionAnswering")(config).save_pretrained(folder)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,10 @@ def loaded(folder: Path, family: str = "bert") -> PretrainedReader:
     return found
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
+FAMILIES = ["bert", "roberta", "distilbert", "electra", "deberta-v2", "mpnet"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_scores_are_the_models_own(tmp_path: Path, family: str) -> None:
     reader = loaded(tmp_path, family)
     (reading,) = reader.read([QUESTION], [[SHORT]], n_best=1000)
@@ -38,7 +42,7 @@ def test_scores_are_the_models_own(tmp_path: Path, family: str) -> None:
     )
     offsets = inputs.pop("offset_mapping")[0].tolist()
     inside = [i for i, part in enumerate(inputs.sequence_ids(0)) if part == 1]
-    if family == "roberta":
+    if family in {"roberta", "distilbert", "deberta-v2", "mpnet"}:
         del inputs["token_type_ids"]
     with torch.inference_mode():
         said = reader.model(**inputs)
@@ -79,6 +83,18 @@ def test_shorter_windows_than_the_model_can_take(tmp_path: Path) -> None:
     assert (reader.settings.max_length, reader.settings.overlap) == (40, 13)
     (reading,) = reader.read([QUESTION], [[LONG]], n_best=20)
     assert all(len(span.text.split()) <= 3 for span in reading.spans)
+
+
+def test_a_model_without_a_token_for_no_answer_is_refused(tmp_path: Path) -> None:
+    """As T5's and XLNet's tokenizers write no such token first."""
+    folder = write_answering(tmp_path)
+    file = folder / "tokenizer.json"
+    made = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(made | {"post_processor": None}), "utf-8")
+    with pytest.raises(
+        ModelError, match="first token stands for “no answer here”, and bert begins"
+    ):
+        load_pretrained_reader(str(folder))
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pointsman.backbone.layout import position_limit
 from pointsman.backbone.pairs import collate, make_windows, passage_mask
 from pointsman.backbone.pretrained import load_model
 from pointsman.deadline import Deadline
+from pointsman.errors import ModelError
 from pointsman.read.head import BLOCKED, choosable
 from pointsman.read.reader import Odds, ReaderSettings, WindowReader
 from pointsman.read.spans import span_log_odds
@@ -65,6 +66,16 @@ class PretrainedReader(WindowReader):
 def load_pretrained_reader(
     name: str, *, device: str | None = None, dtype: str | None = None
 ) -> PretrainedReader:
-    """A question-answering model of a folder or hub name. Raises ModelError."""
+    """A question-answering model of a folder or hub name.
+
+    Raises ModelError, also for one that reads no token before the question which could stand for "no
+    answer here" (T5 has none, XLNet's is the last).
+    """
     found = load_model(name, ("answering",), "a reader", device=device, dtype=dtype)
+    ids = found.tokenizer("x")["input_ids"]
+    if found.tokenizer.cls_token_id is None or ids[0] != found.tokenizer.cls_token_id:
+        raise ModelError(
+            f"{name}: a reader's first token stands for “no answer here”, and {found.model.config.model_type} "
+            "begins with none that could; a chat endpoint may serve it"
+        )
     return PretrainedReader(found.model, found.tokenizer)
