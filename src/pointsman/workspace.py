@@ -487,6 +487,18 @@ class Workspace:
         name = self.settings.defer.allocator
         return None if name == UNALLOCATED else self._specialist(name, "allocator")
 
+    def promised(self, error: float) -> float:
+        """The least chance of an answer, so that at most a share `error` of the given ones is wrong, at the
+        price of the settings. Raises ConfigError where the allocator does not promise that.
+        """
+        from pointsman.defer.measured import promised
+
+        if self.allocator_folder is None:
+            raise ConfigError(
+                "nobody has measured what can be promised; train an allocator, and name it under `defer:`"
+            )
+        return promised(self.allocator_folder, self.settings.price, error)
+
     @property
     def changed_agents(self) -> list[str]:
         """Those that are another model, or say something else, than when the allocator learned from them."""

@@ -520,10 +520,40 @@ def test_an_allocator_of_two_that_differ(
     assert free["asked"][1] > 0.9
     assert free["right"] > 0.9 > dear["right"]
     assert dear["asked"][1] < free["asked"][1]
+    _promised(shallow)
     # All of it is kept: nobody answers any more, and it trains again.
     monkeypatch.setattr(handler, "down", frozenset(names))
     assert trained()["right"] == found["right"]
     assert not handler.asked
+
+
+def _promised(space: Path) -> None:
+    """A promise of the card is the least confidence; one that was not made is refused, and says why."""
+
+    def asked(*words: str) -> Any:
+        return invoke("ask", space, "What colour is boat 3?", "--json", *words)
+
+    none = asked("--promise", "0.1")
+    assert none.exit_code == 4
+    assert "nobody has measured what can be promised" in " ".join(none.stderr.split())
+    (space / "boats.md").write_text("Boat 3 on the lake is red.\n", "utf-8")
+    assert invoke("index", space, space / "boats.md").exit_code == 0
+    learned = ["--allocator", "allocator", "--price", "0"]
+    described = json.loads((space / SPECIALISTS / "allocator/allocator.json").read_text("utf-8"))
+    promises = described["numbers"]["at"][0]["promises"]
+    least = {each["error"]: each["least"] for each in promises}
+    for error, chance in least.items():
+        found = asked(*learned, "--promise", str(error))
+        if chance is None:
+            assert found.exit_code == 4
+            assert "it cannot be promised" in found.stderr
+        else:
+            assert found.exit_code == 0, found.stderr
+            given = json.loads(found.stdout)
+            assert given["abstained"] == (given["confidence"] < chance)
+    both = asked(*learned, "--promise", "0.1", "--min-confidence", "0.5")
+    assert both.exit_code == 2
+    assert "leave --min-confidence out" in " ".join(both.stderr.split())
 
 
 def test_ctrl_c_loses_no_answer(

@@ -18,8 +18,9 @@ from pointsman.deadline import Deadline
 from pointsman.defer.allocator import CascadeAllocator, Judge
 from pointsman.defer.answered import Answered, ask_everybody
 from pointsman.defer.make import PROMISES, AtPrice, Made, make_allocator
+from pointsman.defer.measured import promised
 from pointsman.defer.record import Record, collect
-from pointsman.defer.saved import WEIGHTS, load_allocator
+from pointsman.defer.saved import DESCRIPTION, WEIGHTS, load_allocator
 from pointsman.errors import (
     BackboneMismatchError,
     ConfigError,
@@ -449,6 +450,33 @@ def test_saved_and_read_again_it_says_the_same(made: tuple[Made, Path], backbone
         first = one.allocate(QUESTIONS[:5], CONTEXTS[:5], price, seen)
         second = two.allocate(QUESTIONS[:5], CONTEXTS[:5], price, seen)
         np.testing.assert_array_equal(first.expected_cost, second.expected_cost)
+
+
+def test_what_is_promised_is_the_cards(made: tuple[Made, Path], tmp_path: Path) -> None:
+    folder = made[1] / "allocator"
+    given = {p.error: p.least for at in made[0].at if at.price == 0.1 for p in at.promises}
+    error, least = next((e, least) for e, least in given.items() if least is not None)
+    assert promised(folder, 0.1, error) == pytest.approx(least)
+    for price, share, said in (
+        (0.07, error, "not measured at the price 0.07, but at 0, "),
+        (0.1, 0.33, "promises at most 0.05, 0.1, 0.2 of the given answers wrong, not 0.33"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            promised(folder, price, share)
+    described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+    for each in described["numbers"]["at"]:
+        each["promises"][0]["least"] = None
+    (tmp_path / DESCRIPTION).write_text(json.dumps(described), "utf-8")
+    with pytest.raises(ConfigError, match=r"it cannot be promised that at most 0\.05"):
+        promised(tmp_path, 0.1, 0.05)
+    for each in described["numbers"]["at"]:
+        each["promises"] = []
+    (tmp_path / DESCRIPTION).write_text(json.dumps(described), "utf-8")
+    with pytest.raises(ConfigError, match="promises nothing: it does not look"):
+        promised(tmp_path, 0.1, 0.05)
+    (tmp_path / DESCRIPTION).write_text("{", "utf-8")
+    with pytest.raises(SpecialistError, match="corrupt"):
+        promised(tmp_path, 0.1, 0.05)
 
 
 def test_questions_of_one_source_stand_in_one_part(made: tuple[Made, Path]) -> None:

@@ -31,6 +31,7 @@ Examples:
   pointsman ask my-space "How many?" --mode bm25 --passages 10 --trace
   pointsman ask my-space "How many?" --grader legal --min-relevance 0.3
   pointsman ask my-space "How many?" --allocator allocator --price 0.1
+  pointsman ask my-space "How many?" --price 0.1 --promise 0.05
 """
 
 
@@ -70,6 +71,17 @@ def ask(
         float | None,
         typer.Option(
             metavar="P", min=0, max=1, help="Below it there is no answer.", show_default=False
+        ),
+    ] = None,
+    promise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            min=0,
+            max=1,
+            help="Answer only where at most this share of the answers is wrong, such as 0.1, "
+            "as the allocator's card promises.",
+            show_default=False,
         ),
     ] = None,
     grader: Annotated[
@@ -150,6 +162,14 @@ def ask(
         "read.passages": passages,
         "read.min_confidence": min_confidence,
     }
+    if promise is not None:
+        if min_confidence is not None:
+            raise typer.BadParameter(
+                "a promise says what the least confidence is; leave --min-confidence out",
+                param_hint="--promise",
+            )
+        with Workspace.open(space, overrides=overrides) as workspace:
+            overrides["read.min_confidence"] = workspace.promised(promise)
     with Workspace.open(space, overrides=overrides) as workspace:
         if min_relevance and workspace.settings.grade.grader == UNGRADED:
             raise typer.BadParameter(
