@@ -378,10 +378,11 @@ def test_those_that_were_chosen_at_once_are_asked_whatever_they_say(cascade: Cas
     only = np.arange(len(cascade.stations)) == chosen
     worth, planned._plan = cascade._at_once(0.1 * (cascade.stations @ UNITS), only)
     assert planned.blind
+    hints = cascade.foresight(TEST[2][:9])
     # Of one plan nothing is chosen: it is worth what its answers were, less what they took.
     assert worth == pytest.approx(cascade.right[:, chosen].mean() - 0.1 * (0.02 + 1.0), abs=1e-6)
     for k, station in enumerate(cascade.stations):
-        onward = planned.look(k, TEST[0].take(np.arange(9)), TEST[2][:9]).looks.argmax(axis=1)
+        onward = planned.look(k, TEST[0].take(np.arange(9)), hints).looks.argmax(axis=1)
         within = bool((station <= cascade.stations[chosen]).all())
         assert onward.tolist() == [chosen if within else k] * 9
 
@@ -389,7 +390,7 @@ def test_those_that_were_chosen_at_once_are_asked_whatever_they_say(cascade: Cas
 def test_what_each_agent_is_foreseen_to_be_right_at(cascade: Cascade) -> None:
     """On questions that nothing was learned from as often as it is, and by how easy the question looks."""
     planned = Planned(cascade, UNITS, 0.1, np.ones(4, dtype=bool))
-    found = planned.look(cascade.start, TEST[0], TEST[2]).foreseen
+    found = planned.look(cascade.start, TEST[0], cascade.foresight(TEST[2])).foreseen
     np.testing.assert_allclose(found.mean(axis=0), TEST[1].mean(axis=0), atol=0.03)
     for j in range(4):
         low, high = np.argsort(found[:, j])[:500], np.argsort(found[:, j])[-500:]

@@ -228,7 +228,7 @@ class CascadeAllocator:
         contexts: Sequence[Sequence[Passage]],
         deadline: Deadline | None,
     ) -> tuple[FloatArray, FloatArray]:
-        """What is known before anyone is asked [n, f], and what encoding took [n], once a question."""
+        """What is foreseen before anyone is asked [n, 1 + A], and what encoding took [n], once a question."""
         pairs = [(q, _first(row)) for q, row in zip(questions, contexts, strict=True)]
         ids = {row[0].content: row[0].id for row in contexts if row}
 
@@ -238,8 +238,10 @@ class CascadeAllocator:
             if self._stored is not None:
                 held = self._stored([ids[text] for text in dict.fromkeys(read) if text in ids])
                 known = {text: held[id_] for text, id_ in ids.items() if id_ in held}
-            found = self._directions(vectors(self._backbone, asked, read, deadline, known))
-            return found, encoding_gflops(self._backbone, asked, read, known)
+            before = self._directions(vectors(self._backbone, asked, read, deadline, known))
+            return self._cascade.foresight(before), encoding_gflops(
+                self._backbone, asked, read, known
+            )
 
         return self._foreknown(pairs, encode)
 

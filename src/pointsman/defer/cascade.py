@@ -239,12 +239,13 @@ class Cascade:
         choice = np.zeros(len(said), dtype=np.int64)
         chance = np.zeros(len(said), dtype=np.float32)
         every = np.ones(said.given.shape) if times is None else times
+        hints = self.foresight(before)
         for rows, times_usual in alike(every):
             planned = Planned(self, units * times_usual, price, may)
             for k in reversed(self._order):
                 mine = rows[at[rows] == k]
                 if len(mine):
-                    view = planned.look(k, said.take(mine), before[mine])
+                    view = planned.look(k, said.take(mine), hints[mine])
                     choice[mine], chance[mine] = best(view.chances)
                     at[mine] = view.looks.argmax(axis=1)
         return Asked(self.stations[at], choice, chance)
@@ -292,12 +293,13 @@ class Planned:
         """Whether it asks whom it chose before, whatever is said."""
         return self._plan.blind
 
-    def look(self, k: int, said: Said, before: npt.NDArray[np.floating]) -> View:
-        """What is seen at station k; the station itself stands for the best answer so far."""
+    def look(self, k: int, said: Said, hints: Floats) -> View:
+        """What is seen at station k, by what was foreseen of each question, `hints` [n, 1 + A]; the station
+        itself stands for the best answer so far.
+        """
         cascade = self._cascade
         verifier = cascade.verifiers[k]
         chances = np.zeros(said.given.shape, np.float32) if verifier is None else verifier(said)
-        hints = cascade.foresight(before)
         known = _curve(hints, sureness(said, cascade.stations[k], chances))
         looks = self._at_once(k, hints) if self.blind else self._looks(k, known)
         return View(chances, looks, cascade.foreseen(k, known))

@@ -34,7 +34,7 @@ class Foresight:
     def learn(cls, before: Numbers, right: Numbers) -> Foresight:
         """From what was known before [m, d], and whether each agent was right [m, A] in [0, 1]."""
         easy = Logistic.learn(before, right.mean(axis=1, keepdims=True), _SHY)
-        return cls(easy, _unit(before), np.asarray(right, dtype=np.float32))
+        return cls(easy, unit(before), np.asarray(right, dtype=np.float32))
 
     def __call__(self, before: Numbers) -> Floats:
         """The log-odds of how easy each question looks, and the share of its nearest on which each agent was
@@ -46,15 +46,26 @@ class Foresight:
 
     def nearest(self, before: Numbers) -> Floats:
         """The share of a question's nearest, by the cosine, on which each agent was right [n, A]."""
-        count = max(1, min(NEIGHBOURS, len(self.vectors) // _SHARE))
-        found = np.zeros((len(before), self.right.shape[1]), dtype=np.float32)
-        for start in range(0, len(before), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            near = -(_unit(before[rows]) @ self.vectors.T)
-            found[rows] = self.right[np.argpartition(near, count - 1, axis=1)[:, :count]].mean(1)
-        return found
+        count = min(NEIGHBOURS, len(self.vectors) // _SHARE)
+        return among_nearest(self.vectors, self.right, unit(before), count)
 
 
-def _unit(vectors: Numbers) -> Floats:
+def among_nearest(
+    vectors: Floats, right: Numbers, asked: Floats, count: int = NEIGHBOURS
+) -> Numbers:
+    """The means of `right` [m, A] among the `count` of the `vectors` [m, d], or all there are, nearest to each
+    of those `asked` [n, d]: [n, A]. All are of unit length.
+    """
+    count = max(1, min(count, len(vectors)))
+    found = np.zeros((len(asked), right.shape[1]), dtype=right.dtype)
+    for start in range(0, len(asked), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        near = np.argpartition(-(asked[rows] @ vectors.T), count - 1, axis=1)[:, :count]
+        found[rows] = right[near].mean(axis=1)
+    return found
+
+
+def unit(vectors: Numbers) -> Floats:
+    """Vectors [n, d] at length 1; one of no length stays as it is."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

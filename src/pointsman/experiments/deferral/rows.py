@@ -16,7 +16,7 @@ from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
 from pointsman.defer.cascade import Cascade, stations
 from pointsman.defer.cost import Choices, alike, cheapest, one_agent
-from pointsman.defer.foresight import NEIGHBOURS
+from pointsman.defer.foresight import among_nearest, unit
 from pointsman.defer.lift import Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit
@@ -173,11 +173,8 @@ class Fold:
     @cached_property
     def neighbours(self) -> Floats:
         """Mean errors of each agent among the nearest training questions."""
-        train, test = self.train.features, self.test.features
-        unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (train, test)]
-        count = min(NEIGHBOURS, len(train))
-        near = np.argpartition(-(unit[1] @ unit[0].T), count - 1, axis=1)[:, :count]
-        return np.asarray(1 - self.train.em[near].mean(axis=1))
+        train, test = unit(self.train.features), unit(self.test.features)
+        return np.asarray(1 - among_nearest(train, self.train.em, test))
 
 
 Decide = Callable[[Fold, float], Given]
