@@ -83,7 +83,8 @@ class ReadSettings(_Section):
 
     Below `min_confidence` there is no answer. The default keeps 98 % of the right answers on dev and
     is silent on half of the questions that have none there (results/answering-dev.md). `seconds` is what
-    a question takes here until some were measured, for the unit of that name (`DeferSettings`).
+    a question takes here until some were measured, for the unit of that name (`DeferSettings`), and `alpha`
+    what an error of the reader weighs, as of other agents (`AgentSettings`).
     """
 
     reader: str = "default"
@@ -91,6 +92,7 @@ class ReadSettings(_Section):
     n_best: int = Field(3, ge=1, le=100)
     min_confidence: float = Field(0.2, ge=0, le=1)
     seconds: float = Field(0.0, ge=0)
+    alpha: float = Field(1.0, ge=0)
 
 
 class RouteSettings(_Section):
@@ -131,7 +133,8 @@ class AgentSettings(_Section):
     and seconds are measured once it was asked.
     `reader` is a specialist's name or path, or "hf:NAME" for a question-answering model of Hugging Face's.
     `answers` is a JSON object, question -> answer. `right` is how often it is right where it is asked, until
-    something better is known. An `extractive` chat agent's answers count where they stand in a passage.
+    something better is known, and `alpha` what an error of its weighs, 1 for as much as a right answer is
+    worth. An `extractive` chat agent's answers count where they stand in a passage.
     """
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
@@ -146,6 +149,7 @@ class AgentSettings(_Section):
     gflops: float = Field(0.0, ge=0)
     seconds: float = Field(0.0, ge=0)
     right: float = Field(0.75, ge=0, le=1)
+    alpha: float = Field(1.0, ge=0)
     concurrency: int = Field(8, ge=1, le=1_000)
     timeout: float = Field(30.0, gt=0)
     retries: int = Field(3, ge=0, le=100)

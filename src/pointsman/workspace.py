@@ -56,7 +56,7 @@ READER = "reader"
 UNGRADED = UNSELECTED = UNALLOCATED = "none"
 PRETRAINED = "hf:"
 
-_NOT_OF_A_CHAT = {"right", "reader", "answers", "dollars", "gflops", "seconds"}
+_NOT_OF_A_CHAT = {"right", "alpha", "reader", "answers", "dollars", "gflops", "seconds"}
 
 
 def pretrained_name(grader: str) -> str | None:
@@ -383,6 +383,14 @@ class Workspace:
             if given.url:
                 self._agent(given)
 
+    def check_keys(self) -> None:
+        """Raise ConfigError for an agent whose key is not there, before anybody is asked."""
+        from pointsman.read.chat import ChatAgent
+
+        for agent in self.agents:
+            if isinstance(agent, ChatAgent):
+                agent.check_key()
+
     def _agent(self, given: AgentSettings) -> Agent:
         """A chat endpoint, for which nothing is loaded; a reader; or a file of answers."""
         from pointsman.data.recorded import read_predictions
@@ -462,7 +470,9 @@ class Workspace:
         folder = self.allocator_folder
         if folder is not None:
             if (folder / SPECIALIST_FILE).is_file():
-                return load_foreseeing(folder, self.backbone, names, self._usual_units, self.times)
+                return load_foreseeing(
+                    folder, self.backbone, names, self._usual_units, self.times, self.alpha
+                )
             return load_allocator(
                 folder,
                 self.backbone,
@@ -471,11 +481,12 @@ class Workspace:
                 self.judge,
                 self._stored,
                 self.times,
+                self.alpha,
             )
         if not further:
             return FirstAgent(names)
         rights = [0.0, *(agent.right for agent in further)]
-        return LookFirst(names, rights, self._usual_units, self.times)
+        return LookFirst(names, rights, self._usual_units, self.times, self.alpha)
 
     def _stored(self, ids: Sequence[str]) -> dict[str, FloatArray]:
         """Passages' vectors in the index as it is when they are asked for: it may be opened anew meanwhile."""
@@ -593,6 +604,11 @@ class Workspace:
         return found
 
     @property
+    def alpha(self) -> list[float]:
+        """What an error of each agent weighs, the reader first."""
+        return [self.settings.read.alpha, *(each.alpha for each in self.settings.agents)]
+
+    @property
     def asked_at_once(self) -> list[int]:
         """How many questions each agent is asked in calls of their own at a time; 0 where many are answered in
         one call, for nothing.
@@ -604,6 +620,7 @@ class Workspace:
         """The six stages, with the plain choice where nothing is learned yet."""
         from pointsman.pipeline import Pipeline, PipelineSettings
 
+        self.check_keys()
         settings, retriever = self.settings, self.retriever
         return Pipeline(
             retriever.encoder,

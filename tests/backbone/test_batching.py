@@ -7,6 +7,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import BartConfig, BertConfig
 
 from pointsman.backbone.batching import length_buckets
 from pointsman.backbone.flops import Shape
@@ -79,6 +80,15 @@ def test_flops_by_hand() -> None:
     # 2·5·2 = 20 multiply-adds of attention; 5 · 48 multiply-adds are 480 operations.
     assert Shape(1, 2, 3).forward_gflops(1, 5) == pytest.approx(480e-9)
     assert Shape(6, 2, 3).forward_gflops(4, 5) == pytest.approx(24 * 480e-9)
+
+
+def test_a_decoder_reads_the_text_once_more_and_looks_at_the_encoder() -> None:
+    # As above; its one layer attends twice: 4·4 weights and 20 multiply-adds of attention more.
+    config = BartConfig(encoder_layers=2, decoder_layers=1, d_model=2, encoder_ffn_dim=3)
+    assert Shape.of(config) == Shape(2, 2, 3, decoder=1)
+    both = Shape.of(config).forward_gflops(1, 5)
+    assert both == pytest.approx((3 * 480 + 5 * 2 * (16 + 20)) * 1e-9)
+    assert Shape.of(BertConfig(num_hidden_layers=2)).decoder == 0
 
 
 def test_flops_of_the_default_are_near_its_weights() -> None:

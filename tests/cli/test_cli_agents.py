@@ -20,7 +20,7 @@ from command_line import invoke, start
 from domains import COLOURS
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.specialist import load_specialist, save_specialist
-from pointsman.data.squad import write_squad
+from pointsman.data.squad import read_squad, write_squad
 from pointsman.read.reader import SpanReader
 from pointsman.types import Passage, ReadingExample
 from pointsman.workspace import DEFAULT_READER, SHIPPED, SPECIALISTS, Workspace
@@ -228,6 +228,26 @@ def test_test(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = json.loads(failed.stdout)
     assert rows[2]["wrong"].startswith("b needs a key: set UNSET_KEY")
     assert rows[3]["wrong"].startswith("gone cannot be reached")
+
+
+def test_a_key_that_is_not_there_is_missed_before_anybody_is_asked(
+    space: Path, tmp_path: Path, handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNSET_KEY", raising=False)
+    _append(space, "- {name: b, url: 'http://x', model: m, key: UNSET_KEY, dollars_in: 1.0}")
+    handler.asked.clear()
+    env = {"POINTSMAN_CACHE": str(tmp_path / "cache")}
+    for words in (
+        ["ask", space, "What colour is the boat?"],
+        ["train", "allocator", space, "--data", boats(tmp_path / "q.json"), "--given"],
+    ):
+        refused = invoke(*words, env=env)
+        assert refused.exit_code == 4
+        assert "b needs a key: set UNSET_KEY in the environment" in refused.stderr
+    assert not handler.asked
+    assert not list((tmp_path / "cache").rglob("*.jsonl"))
+    # One may still look whose key it is.
+    assert "UNSET_KEY, not set" in " ".join(invoke("agents", "list", space).stdout.split())
 
 
 def test_ask(space: Path, tmp_path: Path) -> None:
@@ -458,6 +478,32 @@ def test_what_is_advised_can_be_done(space: Path, tmp_path: Path, told: str) -> 
     assert json.loads(answer.stdout)["text"] == "red"
 
 
+def test_words_count_and_some_questions_have_no_answer(space: Path, tmp_path: Path) -> None:
+    """Half of a right answer is half as good by F1; of a question without an answer, which every agent here
+    gives one to, all are wrong; and an error of one agent may weigh more.
+    """
+    file = boats(tmp_path / "q.json")
+    _say(space, alpha=2.5)
+    examples = [
+        replace(each, answers=(f"{each.answers[0]}. It",))
+        if i % 4
+        else replace(each, answers=(), starts=())
+        for i, each in enumerate(read_squad(file))
+    ]
+    write_squad(file, examples)
+    words = ["train", "allocator", space, "--data", file, "--given", "--measure", "f1"]
+    result = invoke(*words, env={"POINTSMAN_CACHE": str(tmp_path / "cache")})
+    assert result.exit_code == 0, result.stderr
+    said = " ".join(result.stdout.split())
+    assert "learned from 120 questions, 30 of them without an answer" in said
+    assert "reader alone has an F1 of 50.0%" in said  # two thirds of three quarters
+    assert "price 0: has an F1 of" in said
+    assert "5, 10 or 20 %" not in said
+    card = (space / SPECIALISTS / "allocator" / "README.md").read_text("utf-8")
+    assert "F1, five-fold" in card
+    assert "An error weighs 1, but of far 2.5." in card
+
+
 @pytest.fixture
 def shallow(space: Path) -> Path:
     """A workspace whose local reader is the one that ships, cut to four of its six layers: it is right on
@@ -632,6 +678,8 @@ def test_an_allocator_is_not_put_over_something_else(space: Path, tmp_path: Path
         ("- {name: a, reader: default, seconds: .nan}", "agents.1.seconds is nan: input should be"),
         ("- {name: a, reader: default, dollars_in: 1}", "says dollars, not dollars_in or dollars"),
         ("- {name: a, url: 'http://x', model: m, dollars: 1}", "dollars_out, not dollars"),
+        ("- {name: a, reader: default, alpha: -1}", "agents.1.alpha is -1: input should be"),
+        ("- {name: a, reader: default, alpha: .nan}", "agents.1.alpha is nan: input should be"),
     ],
 )
 def test_agents_that_cannot_be(space: Path, line: str, said: str) -> None:

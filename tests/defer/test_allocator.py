@@ -17,6 +17,7 @@ from pointsman.backbone.lora import read_safetensors
 from pointsman.deadline import Deadline
 from pointsman.defer.allocator import CascadeAllocator, Judge
 from pointsman.defer.answered import Answered, ask_everybody
+from pointsman.defer.cost import Pricing
 from pointsman.defer.make import PROMISES, AtPrice, Made, make_allocator
 from pointsman.defer.measured import promised
 from pointsman.defer.record import Record, collect
@@ -41,13 +42,14 @@ UNITS = [0.0, 1.0]
 
 
 class Guessing:
-    """An agent that is right so often, and fails where it is told to."""
+    """An agent that is right so often, and fails or says nothing where it is told to."""
 
     def __init__(self, name: str, share: float, usd: float = 0.0) -> None:
         self.name = name
         self._share = share
         self._usd = usd
         self.failing: set[str] = set()
+        self.silent: set[str] = set()
         self.asked: list[str] = []
 
     def answer(
@@ -67,6 +69,8 @@ class Guessing:
     def _one(self, question: str) -> Answer:
         if question in self.failing:
             return Answer(question, "", 0.0, agent=self.name, failure="down")
+        if question in self.silent:
+            return Answer(question, "", 0.0, abstained=True, agent=self.name)
         i = int(question.split()[-1])
         good = random.Random(f"{self.name}-{i}").random() < self._share
         text = f"red {i // 2}" if good else "blue"
@@ -93,6 +97,7 @@ def answered(place: Path, given: Sequence[Guessing], **more: Any) -> Answered:
         [context[0].text if context else "" for context in usual["contexts"]],
         place / "answers.jsonl",
         lambda *_: None,
+        measure=usual.get("measure", "em"),
     )
 
 
@@ -169,12 +174,14 @@ def test_what_a_price_gave_against_the_best_single_agent() -> None:
     """
     right = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     texts = [["a", "b"]] * 4
-    record = Record(texts, [[None] * 2] * 4, [[Cost()] * 2] * 4, (0, 0))
+    record = Record(texts, [[None] * 2] * 4, [[Cost()] * 2] * 4, np.zeros((4, 2), dtype=bool))
     known = Answered(
         ("one", "other"), ["?"] * 4, [[]] * 4, [""] * 4, record, right, np.array([0, 0, 1, 1])
     )
     asked = np.array([[True, False], [True, False], [True, True], [True, True]])
-    found = AtPrice.of(0.2, known, np.arange(4), np.ones(4), asked, np.array([0.0, 1.0]))
+    whose = np.array([0, 0, 1, 1])
+    pricing = Pricing.at(1.0, known.agents, [0.0, 1.0])
+    found = AtPrice.of(0.2, known, np.arange(4), whose, asked, pricing)
     assert (found.right, found.cost, found.asked) == (1.0, 0.5, (1.0, 0.5))
     assert found.gain.mean == pytest.approx(0.9 - 0.55)
     # In the first cluster 1 against 0.3, in the other 0.8 against 0.8.
@@ -300,6 +307,66 @@ def test_it_decides_by_what_was_said(made: tuple[Made, Path], backbone: Backbone
     # At no price at all nobody is spared, at a high one nobody else is asked.
     assert (allocator.allocate(new, contexts, 5.0, seen).choice == 0).all()
     assert allocator.allocate([], [], 0.3, []).choice.shape == (0,)
+
+
+def test_whose_errors_weigh_less_is_heard_more(made: tuple[Made, Path], backbone: Backbone) -> None:
+    """The cheap agent says what is known to be wrong; where its errors weigh nothing it answers all the same,
+    and nobody else is asked. The same allocator serves.
+    """
+    folder, names = made[1] / "allocator", ["small", "large"]
+    usual, careless = (
+        load_allocator(folder, backbone, names, UNITS, alpha=alpha) for alpha in (None, [0.0, 1.0])
+    )
+    both = [{0: Answer(q, "blue", 0.5), 1: Answer(q, "red", 0.5)} for q in QUESTIONS[:8]]
+    blue = [{0: Answer(q, "blue", 0.5)} for q in QUESTIONS[:8]]
+    for allocator, given, onward in ((usual, 1, 1), (careless, 0, 0)):
+        found = allocator.allocate(QUESTIONS[:8], CONTEXTS[:8], 0.05, both)
+        assert found.choice.tolist() == [given] * 8
+        assert (
+            allocator.allocate(QUESTIONS[:8], CONTEXTS[:8], 0.05, blue).choice.tolist()
+            == [onward] * 8
+        )
+    told = careless.allocate(QUESTIONS[:8], CONTEXTS[:8], 0.05, blue)
+    assert told.expected_cost[:, 0].tolist() == [0.0] * 8
+    assert told.errors is not None
+    assert (told.errors[:, 0] > 0.9).all()
+    with pytest.raises(ConfigError, match="alpha of large must be 0 or more, not nan"):
+        load_allocator(folder, backbone, names, UNITS, alpha=[1.0, float("nan")])
+
+
+def test_an_answer_is_as_right_as_its_words(backbone: Backbone, tmp_path: Path) -> None:
+    """By F1 half of "red 3" is right where "red" is, and an agent that says half is half as good; of shares of
+    wrong answers nothing is promised then.
+    """
+    gold = [[answers[0].split()[0]] for answers in GOLD]
+    exact, words = (
+        answered(tmp_path, agents(), answers=gold, measure=each) for each in ("em", "f1")
+    )
+    assert set(exact.right.ravel().tolist()) == {0.0}
+    assert set(words.right.ravel().round(4).tolist()) == {0.0, 0.6667}
+    made = make(backbone, tmp_path, agents(), answers=gold, measure="f1")
+    assert made.right[1] == pytest.approx(0.9 * 2 / 3, abs=0.05)
+    assert made.at[0].promises == ()
+    card = (tmp_path / "allocator" / "README.md").read_text("utf-8")
+    assert "F1, five-fold by passage" in card
+    assert "What can be promised" not in card
+    with pytest.raises(ConfigError, match=r"promises nothing: .* or learned from F1"):
+        promised(tmp_path / "allocator", 0.0, 0.1)
+
+
+def test_without_an_answer_to_say_nothing_is_right(tmp_path: Path) -> None:
+    """And to fail is not, on such a question or any other."""
+    given = agents()
+    given[1].failing = {QUESTIONS[3], QUESTIONS[4]}
+    silent = Guessing("silent", 1.0)
+    silent.silent = {*QUESTIONS[2:6]}
+    gold = [[] if i in {2, 3} else answers for i, answers in enumerate(GOLD)]
+    found = answered(tmp_path, [*given, silent], answers=gold)
+    assert found.right[2:6, 2].tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert found.right[2:5, :2].max() <= 1.0
+    assert found.right[2, :2].tolist() == [0.0, 0.0]
+    assert found.right[3, :2].tolist() == [0.0, 0.0]
+    assert found.record.failures == (0, 2, 0)
 
 
 def test_a_long_question_is_a_dear_one(backbone: Backbone, made: tuple[Made, Path]) -> None:

@@ -37,6 +37,12 @@ def test_a_price_is_of_the_dearest_agent() -> None:
     pricing = Pricing.at(0.2, ["a", "b", "c"], [1.0, 4.0, 2.0])
     assert pricing.beta == pytest.approx([0.05, 0.2, 0.1])
     assert pricing.alpha.tolist() == [1, 1, 1]
+    heavy = Pricing.at(1.0, ["a", "b"], [1.0, 4.0], [1.0, 0.5]).scaled(0.2)
+    assert (heavy.alpha.tolist(), heavy.beta.tolist()) == ([1.0, 0.5], [0.05, 0.2])
+    # A question that takes the second twice what is usual.
+    assert heavy.costs([[1.0, 1.0]], np.array([[1.0, 2.0]])).tolist() == [[1.05, 0.9]]
+    with pytest.raises(ConfigError, match="alpha of b must be 0 or more, not nan"):
+        Pricing.at(0.2, ["a", "b"], [1.0, 4.0], [1.0, math.nan])
     assert Pricing.at(0.2, ["a", "b"], [0.0, 0.0]).beta.tolist() == [0, 0]
 
 

@@ -36,6 +36,21 @@ def test_a_long_question_is_a_dear_one() -> None:
     assert long.allocate(["?"], [[]], 0.1).expected_cost[0, 1] == pytest.approx(0.2 + 0.3)
 
 
+def test_an_error_that_weighs_twice() -> None:
+    """The other is wrong on a fifth: 2 · 0.2 + 0.1 is more than the first one's 1 - 0.6, which without that
+    is less than staying.
+    """
+    sure = [{0: Answer("?", "red", 0.6)}]
+    for alpha, choice, other in ((None, 1, 0.3), ([1.0, 2.0], 0, 0.5), ([2.0, 2.0], 1, 0.5)):
+        wary = LookFirst(["small", "large"], [0.0, 0.8], [0.0, 1.0], alpha=alpha)
+        found = wary.allocate(["?"], [[]], 0.1, sure)
+        assert found.choice.tolist() == [choice]
+        own = 0.4 * (1.0 if alpha is None else alpha[0])
+        assert found.expected_cost[0].tolist() == pytest.approx([own, other])
+        assert found.errors is not None
+        np.testing.assert_allclose(found.errors, [[0.4, 0.2]], atol=1e-6)
+
+
 DOWN = Answer("?", "", 0.0, failure="down")
 SAID, UNSURE = Answer("?", "red", 0.9), Answer("?", "red", 0.1)
 

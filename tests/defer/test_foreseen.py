@@ -86,7 +86,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Answered:
     )
 
 
-def make(backbone: Backbone, known: Answered, place: Path, plan: Plan) -> Made:
+def make(
+    backbone: Backbone,
+    known: Answered,
+    place: Path,
+    plan: Plan,
+    alpha: Sequence[float] | None = None,
+) -> Made:
     return make_foreseeing(
         backbone,
         known,
@@ -97,6 +103,7 @@ def make(backbone: Backbone, known: Answered, place: Path, plan: Plan) -> Made:
         data="a.json",
         command="me",
         show=lambda *_: None,
+        alpha=alpha,
     )
 
 
@@ -236,9 +243,33 @@ def test_calibrated_errors_make_costs() -> None:
     """σ(2 · 1 - 1) and σ(2 · 0 - 1), less their prices."""
     adapter = Part(None, torch.zeros(2, 4), torch.zeros(2))  # type: ignore[arg-type]
     two, one, units = np.array([2.0, 2.0]), np.array([-1.0, -1.0]), np.array([0.2, 1.0])
-    made = Foresight("errors", adapter, READS, two, one, units)
+    made = Foresight("errors", adapter, READS, two, one, units, np.ones(2))
     costs = made.costs(np.array([[1.0, 0.0]]), Pricing.at(0.5, ("a", "b"), (0.2, 1.0)), 0.5)
     np.testing.assert_allclose(costs, [[1 - 0.731059 + 0.1, 1 - 0.268941 + 0.5]], atol=1e-6)
+    # Of the other agent an error weighs twice as much, and one may say so any time.
+    heavy = Pricing.at(0.5, ("a", "b"), (0.2, 1.0), (1.0, 2.0))
+    costs = made.costs(np.array([[1.0, 0.0]]), heavy, 0.5)
+    np.testing.assert_allclose(costs, [[1 - 0.731059 + 0.1, 2 * (1 - 0.268941) + 0.5]], atol=1e-6)
+
+
+def test_what_an_error_weighs_is_learned_by_a_surrogate(
+    backbone: Backbone, known: Answered, tmp_path: Path
+) -> None:
+    """The dear agent is always right, but were it not, nobody could pay for that: it is never worth less.
+    The cheap one's errors weigh nothing, and so it is asked everywhere; and only while they do.
+    """
+    plan, alpha = Plan("surrogate", 0.2, reads=READS), [0.0, 1.0]
+    made = make(backbone, known, tmp_path, plan, alpha)
+    assert made.at[0].asked == (1.0, 0.0)
+    assert "An error weighs 1, but of small 0." in (tmp_path / "mine/README.md").read_text("utf-8")
+    names, asked = ["small", "large"], (QUESTIONS[:2], CONTEXTS[:2], 0.2)
+    same = load_foreseeing(tmp_path / "mine", backbone, names, UNITS, alpha=alpha)
+    assert same.allocate(*asked).choice.tolist() == [0, 0]
+    usual = load_foreseeing(tmp_path / "mine", backbone, names, UNITS)
+    with pytest.raises(
+        ConfigError, match=r"weighed small 0\.00, large 1\.00, and now they weigh sm"
+    ):
+        usual.allocate(*asked)
 
 
 def test_without_evidence_nothing_is_foreseen(

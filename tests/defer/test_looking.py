@@ -14,7 +14,7 @@ from pointsman.defer.cascade import Cascade, Planned, stations
 from pointsman.defer.lift import ItemResponse, Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit, fit
-from pointsman.defer.verifier import Logit, Verifier, best
+from pointsman.defer.verifier import Logit, Verifier, best, worthiest
 from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.calibration import ece
 
@@ -376,15 +376,77 @@ def test_those_that_were_chosen_at_once_are_asked_whatever_they_say(cascade: Cas
     planned = Planned(cascade, UNITS, 0.1, everyone)
     chosen = int(np.flatnonzero((cascade.stations == [False, True, False, True]).all(axis=1))[0])
     only = np.arange(len(cascade.stations)) == chosen
-    worth, planned._plan = cascade._at_once(0.1 * (cascade.stations @ UNITS), only)
+    worth, planned._plan = cascade._at_once(
+        cascade.worth() - 0.1 * (cascade.stations @ UNITS), only
+    )
     assert planned.blind
     hints = cascade.foresight(TEST[2][:9])
     # Of one plan nothing is chosen: it is worth what its answers were, less what they took.
-    assert worth == pytest.approx(cascade.right[:, chosen].mean() - 0.1 * (0.02 + 1.0), abs=1e-6)
+    assert worth == pytest.approx(cascade.worth()[:, chosen].mean() - 0.1 * (0.02 + 1.0), abs=1e-6)
     for k, station in enumerate(cascade.stations):
         onward = planned.look(k, TEST[0].take(np.arange(9)), hints).looks.argmax(axis=1)
         within = bool((station <= cascade.stations[chosen]).all())
         assert onward.tolist() == [chosen if within else k] * 9
+
+
+def test_whose_answer_costs_least() -> None:
+    """By hand: α (1 - p) is 0.4, 0.9 · 0.5 = 0.45 and 2 · 0.1 = 0.2; without the third 0.4 is least. Where
+    nobody of those that were asked said anything it is that of the least α.
+    """
+    alpha, everyone = np.array([1.0, 0.9, 2.0]), np.ones(3, dtype=bool)
+    chances = np.array(
+        [[0.6, 0.5, 0.9], [0.6, 0.5, 0.0], [0, 0, 0], [0, 0.01, 0]], dtype=np.float32
+    )
+    assert worthiest(chances, everyone, alpha).tolist() == [2, 0, 1, 1]
+    assert worthiest(chances[2:3], np.array([True, False, True]), alpha).tolist() == [0]
+    assert worthiest(chances, everyone, 1.0).tolist() == [2, 0, 0, 1]
+
+
+def test_an_agent_whose_errors_weigh_more_is_believed_less(cascade: Cascade) -> None:
+    """What a station was worth is 1 - α · error of whose answer is given; at α = 1 whether it was right."""
+    sizes = cascade.stations.sum(axis=1)
+    np.testing.assert_array_equal(
+        cascade.worth()[:, sizes == 1] @ cascade.stations[sizes == 1], cascade.right
+    )
+    alpha = np.array([1.0, 1.0, 1.0, 3.0])
+    alone = int(np.flatnonzero((cascade.stations == [False, False, False, True]).all(axis=1))[0])
+    np.testing.assert_allclose(
+        cascade.worth(alpha)[:, alone], 1 - 3 * (1 - cascade.right[:, 3]), atol=1e-6
+    )
+    usual, wary = (cascade.ask(TEST[0], TEST[2], UNITS, 0.0, alpha=each) for each in (1.0, alpha))
+    assert (usual.choice == 3).mean() > (wary.choice == 3).mean()
+    got = TEST[1][np.arange(len(TEST[1])), wary.choice]
+    other = TEST[1][np.arange(len(TEST[1])), usual.choice]
+    # For those who pay so much for its errors that is better, and for others it is not.
+    assert (1 - alpha[wary.choice] * (1 - got)).mean() > (
+        1 - alpha[usual.choice] * (1 - other)
+    ).mean()
+    assert got.mean() <= other.mean()
+
+
+def test_where_there_is_no_answer_silence_is_right() -> None:
+    """Half of the questions have none, which shows before: there the agent that can be silent is asked, and
+    elsewhere the one that always speaks and knows more.
+    """
+    rng = np.random.default_rng(0)
+    n = 900
+    none, hard = rng.random(n) < 0.5, rng.random((n, 2)) < [0.5, 0.1]
+    rows: list[list[str | None]] = [
+        [
+            None if none[i] else ("tin" if hard[i, 0] else f"gold {i}"),
+            "tin" if hard[i, 1] or none[i] else f"gold {i}",
+        ]
+        for i in range(n)
+    ]
+    right = np.stack([np.where(none, 1.0, ~hard[:, 0]), np.where(none, 0.0, ~hard[:, 1])], axis=1)
+    before = np.stack([none + 0.1 * rng.normal(size=n), rng.normal(size=n)], axis=1)
+    given = said(["?"] * n, [""] * n, rows)
+    made = Cascade.learn(given, before, right, np.arange(n) % 3, stations([1.0, 1.0]))
+    asked = made.ask(given, before, np.ones(2), 0.3)
+    assert asked.seen[none, 0].mean() > 0.95
+    assert asked.seen[none, 1].mean() < 0.05
+    assert (asked.chance[none] == 0).mean() > 0.95
+    assert asked.seen[~none, 1].mean() > 0.85
 
 
 def test_what_each_agent_is_foreseen_to_be_right_at(cascade: Cascade) -> None:

@@ -48,6 +48,13 @@ training (but of a surrogate), another agent does.
 """
 
 
+class Measured(StrEnum):
+    """How right an answer is."""
+
+    em = "em"
+    f1 = "f1"
+
+
 class Policy(StrEnum):
     """How an allocator decides."""
 
@@ -63,7 +70,7 @@ def allocator(
         list[Path],
         typer.Option(
             metavar="FILE",
-            help="SQuAD file of 100 questions or more with answers; may come again.",
+            help="SQuAD file of 100 questions or more; may come again.",
             show_default=False,
         ),
     ],
@@ -103,6 +110,10 @@ def allocator(
             "--look", help="With the policy look: the reader checks the passages for each answer."
         ),
     ] = False,
+    measure: Annotated[
+        Measured,
+        typer.Option(help="How right an answer is: em, exactly or not; f1, by its words."),
+    ] = Measured.em,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="At most N questions.", show_default=False),
@@ -127,6 +138,9 @@ def allocator(
     With --policy errors or surrogate an adapter is trained instead, which reads
     question and passages and names one agent before any is asked: by how likely
     each is right, for any price, or by the loss of Learning to Defer, for one.
+
+    Of a question without an answer to say nothing is right. What an error of an
+    agent weighs is 1, or `alpha:` beside its name in the settings.
     """
     from pointsman.backbone.specialist import check_name
     from pointsman.data.draw import drawn
@@ -150,17 +164,19 @@ def allocator(
     plan = None if cascade else Plan(cast("Learned", policy.value), price, 1.0 if u is None else u)
     folder = space / SPECIALISTS / name
     output = Output(json)
+    said = "is right on" if measure is Measured.em else "has an F1 of"
     # The reader says what it can; how likely that is the allocator learns.
     overrides = {"defer.allocator": UNALLOCATED, "read.min_confidence": 0.0, "price": price}
     with Workspace.open(space, overrides=overrides) as workspace:
         check_free(folder, check_allocator_replaceable)
-        examples = [each for file in data for each in read_squad(file) if each.answers]
-        examples = [examples[i] for i in drawn(len(examples), limit, 0)]
-        if not examples:
+        examples = [each for file in data for each in read_squad(file)]
+        if not any(each.answers for each in examples):
             raise InputError(f"{data[0]}: no question with an answer in it")
+        examples = [examples[i] for i in drawn(len(examples), limit, 0)]
         questions = [each.question for each in examples]
-        # Before anybody is paid: what they take may not be known.
+        # Before anybody is paid: what they take may not be known, or a key not be there.
         units, unit = workspace.units, workspace.settings.defer.unit
+        workspace.check_keys()
         with output.working("loading", every=LOG_EVERY) as working:
             if given:
                 contexts = [[Passage(each.id, each.context, each.title)] for each in examples]
@@ -184,6 +200,7 @@ def allocator(
                     show,
                     workspace.agents_known_by,
                     workspace.asked_at_once,
+                    measure.value,
                 )
             files, words = ", ".join(file.name for file in data), command_words(context.obj or ())
             if plan is None:
@@ -197,6 +214,7 @@ def allocator(
                     judge=workspace.judge if look else None,
                     show=show,
                     unit=unit,
+                    alpha=workspace.alpha,
                 )
             else:
                 runs = path.with_name(f"{path.name}.runs") / policy.value
@@ -213,11 +231,16 @@ def allocator(
                         show=show,
                         fast=workspace.backbone,
                         unit=unit,
+                        alpha=workspace.alpha,
                     )
         names = [agent.name for agent in workspace.agents]
-    output.show(f"{folder}: learned from {made.questions:,} questions.")
+    none = sum(not each.answers for each in examples)
+    output.show(
+        f"{folder}: learned from {made.questions:,} questions"
+        f"{f', {none:,} of them without an answer' if none else ''}."
+    )
     for agent, right in zip(names, made.right, strict=True):
-        output.show(f"{agent} alone is right on {right:.1%}.")
+        output.show(f"{agent} alone {said} {right:.1%}.")
     if any(units):
         output.show(f"Costs are in {unit}; 1 is the dearest agent asked every question, alone.")
     else:
@@ -228,7 +251,7 @@ def allocator(
     for each in made.at:
         asked = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, each.asked, strict=True))
         output.show(
-            f"price {each.price:g}: right on {each.right:.1%} at cost {each.cost:.3f}, worth "
+            f"price {each.price:g}: {said} {each.right:.1%} at cost {each.cost:.3f}, worth "
             f"{each.gain.mean:+.1%} [{each.gain.low:.1%}, {each.gain.high:.1%}] against the best one "
             f"alone; asked: {asked}"
         )
@@ -238,7 +261,7 @@ def allocator(
     promised = (
         "; it also says below which chance an answer is better not given, so that at most 5, 10 or 20 % of "
         "the given ones are wrong"
-        if cascade
+        if cascade and measure is Measured.em
         else ""
     )
     if price is not None:

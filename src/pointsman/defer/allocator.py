@@ -14,8 +14,9 @@ from pointsman.deadline import Deadline
 from pointsman.defer.before import Directions, Stored, encoding_gflops, vectors
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.cascade import Cascade, Planned
-from pointsman.defer.cost import Floats, Times, rounded, to_dearest
+from pointsman.defer.cost import Floats, Pricing, Times, rounded
 from pointsman.defer.remembered import Remembered
+from pointsman.defer.verifier import worthiest
 from pointsman.errors import ConfigError
 from pointsman.types import Allocation, Answer, FloatArray, Judged, Passage
 
@@ -89,8 +90,9 @@ class CascadeAllocator:
 
     `units` [A] is what each agent takes, in any one unit; a changed price or unit needs no training.
     `judge` looks at the passages for what was said, where the cascade was trained with one; `stored` has
-    passages' vectors, which are encoded else; `times` says how much more than usual a question takes. Raises ConfigError where the cascade was trained for other
-    agents.
+    passages' vectors, which are encoded else; `times` says how much more than usual a question takes;
+    `alpha` [A] what an error of each agent weighs, 1 unless it is given. Raises ConfigError where the cascade
+    was trained for other agents, and for an α that is negative or no number.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class CascadeAllocator:
         judge: Judge | None = None,
         stored: Stored | None = None,
         times: Times | None = None,
+        alpha: Sequence[float] | None = None,
     ) -> None:
         check_agents(trained_for, agents)
         self._backbone = backbone
@@ -113,7 +116,8 @@ class CascadeAllocator:
         self._judge = judge
         self._stored = stored
         self._times = times
-        self._units = to_dearest(units)
+        pricing = Pricing.at(1.0, agents, units, alpha)
+        self._units, self._alpha = pricing.beta, pricing.alpha
         self._sizes = cascade.stations.sum(axis=1)
         self._foreknown = Remembered[tuple[str, str]](_REMEMBERED)
         self._plans: dict[tuple[float, bytes, bytes], Planned] = {}
@@ -166,16 +170,18 @@ class CascadeAllocator:
             )
             other.onward[~spoke[silent].any(axis=1) & (other.looks <= 0)] = -1
             ahead.put(silent, other)
-        given = [_given(*each) for each in zip(answers, ahead.chances, strict=True)]
+        whose = worthiest(ahead.chances, np.ones(agents, dtype=bool), self._alpha)
+        given = [_given(*each) for each in zip(answers, ahead.chances, whose, strict=True)]
         choice = np.where(ahead.onward >= 0, ahead.onward, given)
-        alone = ahead.foreseen - price * self._units * times
-        worth = np.where(np.isfinite(ahead.worth), ahead.worth, alone)
-        worth = np.clip(np.nan_to_num(np.where(asked, ahead.chances, worth)), 0, 1)
         errors = 1 - np.where(asked, ahead.chances, ahead.foreseen)
+        alone = 1 - self._alpha * errors - price * self._units * times
+        worth = np.where(np.isfinite(ahead.worth), ahead.worth, alone)
+        worth = np.where(asked, 1 - self._alpha * errors, worth)
+        costs = np.clip(np.nan_to_num(1 - worth, nan=1.0), 0, None)
         return Allocation(
             self._agents,
             choice,
-            (1 - worth).astype(np.float32),
+            costs.astype(np.float32),
             ahead.chances,
             errors.astype(np.float32),
             gflops,
@@ -216,7 +222,7 @@ class CascadeAllocator:
         key = price, among.tobytes(), times.tobytes()
         planned = self._plans.get(key)
         if planned is None:
-            planned = Planned(self._cascade, self._units * times, price, among)
+            planned = Planned(self._cascade, self._units * times, price, among, self._alpha)
             # A few prices, sets of agents and lengths are what there is; somebody may try a thousand.
             kept = list(self._plans.items())[1 - _PLANS :]
             self._plans = dict([*kept, (key, planned)])
@@ -308,13 +314,12 @@ def _first(passages: Sequence[Passage]) -> str:
     return passages[0].content if passages else ""
 
 
-def _given(answers: Mapping[int, Answer], chances: FloatArray) -> int:
-    """Whose answer is given: the likeliest; where none is likely, of a silent agent before one that failed,
-    the last of them; -1 where nobody was asked.
+def _given(answers: Mapping[int, Answer], chances: FloatArray, whose: int) -> int:
+    """Whose answer is given: the one that was found, `whose`; where none is likely, of a silent agent before
+    one that failed, the last of them; -1 where nobody was asked.
     """
-    best = int(chances.argmax())
-    if chances[best] > 0:
-        return best
+    if chances[whose] > 0:
+        return int(whose)
     return max(reversed(list(answers)), key=lambda j: not answers[j].failure, default=-1)
 
 

@@ -20,13 +20,14 @@ def allocator_card(name: str, agents: Sequence[str], record: Mapping[str, Any]) 
             "right, with its chance.",
             training,
         ),
-        "Exact match, five-fold by passage. A price is how many right answers one gives up for one answer "
-        f"of the dearest agent; cost, in {numbers['unit']}, counts all that were asked, the dearest agent "
-        "alone 1.",
+        f"{_MEASURES[numbers['measure']]}, five-fold by passage. A price is how many right answers one gives "
+        f"up for one answer of the dearest agent; cost, in {numbers['unit']}, counts all that were asked, the "
+        f"dearest agent alone 1.{_weighed(numbers['alpha'])}",
         "",
         *_worth(agents, numbers),
     ]
-    lines += _promises(numbers["at"])
+    if any(each["promises"] for each in numbers["at"]):
+        lines += _promises(numbers["at"])
     return "\n".join([*lines, *_ended(numbers)])
 
 
@@ -50,7 +51,8 @@ def foreseeing_card(
         f"{numbers['taught']:,} of the questions taught it, {numbers['weighed']:,} said what that is "
         f"worth, and {numbers['reported']:,} about other passages report here, each agent's own share too. "
         "A price is how many right answers one gives up for one answer of the dearest agent, which costs "
-        f"1, in {numbers['unit']}; what it takes to read is not in the cost.",
+        f"1, in {numbers['unit']}; what it takes to read is not in the cost. Right is "
+        f"{_MEASURES[numbers['measure']].lower()}.{_weighed(numbers['alpha'])}",
         "",
         *_worth(agents, numbers),
         "",
@@ -66,6 +68,15 @@ def advised(name: str, price: float, unit: str) -> list[str]:
     """The lines of settings that use an allocator at the one price, in the one unit, that it serves."""
     settings = {"price": price, "defer": {"allocator": name, "unit": unit}}
     return yaml.safe_dump(settings, sort_keys=False).splitlines()
+
+
+_MEASURES = {"em": "Exact match", "f1": "F1"}
+
+
+def _weighed(alpha: Mapping[str, float]) -> str:
+    """What an error weighs, where that is not 1 for all."""
+    other = ", ".join(f"{agent} {weight:g}" for agent, weight in alpha.items() if weight != 1)
+    return f" An error weighs 1, but of {other}." if other else ""
 
 
 def _foreseen(evidence: Mapping[str, bool], at: float | None) -> str:

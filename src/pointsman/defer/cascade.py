@@ -18,7 +18,7 @@ from pointsman.defer.candidates import Floats, Mask, Said
 from pointsman.defer.cost import Choices, alike
 from pointsman.defer.foresight import Foresight
 from pointsman.defer.regression import Regression, predicted
-from pointsman.defer.verifier import Verifier, best, sureness
+from pointsman.defer.verifier import Verifier, sureness, worthiest
 from pointsman.errors import ConfigError
 
 _ALL_SETS = 4
@@ -97,9 +97,10 @@ class Cascade:
     """A verifier for every station, and the record of questions that none of them learned from.
 
     `foresight` tells of each question, before anyone is asked, what `hints` [n, 1 + A] tell of the record's;
-    `sure` [K, n, 5] is what was known at each station (`verifier.sureness`), `right` [n, K] whether the best
-    answer there was right. A plan for a price is made of them by backward induction, in a fraction of a
-    second. `parts` [n] number parts of the record that share no source.
+    `chances` [K, n, A] are of the answers at each station and `sure` [K, n, 5] the same in short
+    (`verifier.sureness`); `right` [n, A] is whether each agent was right. A plan for a price is made of them
+    by backward induction, in a fraction of a second. `parts` [n] number parts of the record that share no
+    source.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Cascade:
         verifiers: Sequence[Verifier | None],
         foresight: Foresight,
         hints: Floats,
+        chances: Floats,
         sure: Floats,
         right: Floats,
         parts: npt.NDArray[np.int64],
@@ -116,6 +118,7 @@ class Cascade:
         self.verifiers = verifiers
         self.foresight = foresight
         self.hints = hints
+        self.chances = chances
         self.sure = sure
         self.right = right
         self.parts = parts
@@ -127,6 +130,7 @@ class Cascade:
         self._width = curves[0].shape[1]
         self._worth = [Regression(each, parts, _PENALTY) for each in curves]
         self._each = self._right_alone()
+        self._worths: dict[bytes, npt.NDArray[np.float64]] = {}
 
     @classmethod
     def learn(
@@ -151,18 +155,41 @@ class Cascade:
             for k, asked in enumerate(stations):
                 if asked.any():
                     chances[k, mine] = Verifier.learn(others, right[there], asked)(part)
-        rows = np.arange(len(said))
-        right_at = [right[rows, best(each)[0]] * each.any(axis=1) for each in chances]
         sure = [sureness(said, *each) for each in zip(stations, chances, strict=True)]
         verifiers = [
             Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
         ]
-        known = np.stack(right_at, 1).astype(np.float32)
+        known = np.asarray(right, dtype=np.float32)
         foresight = Foresight.learn(before, right)
-        return cls(stations, verifiers, foresight, hints, np.stack(sure), known, folds)
+        return cls(stations, verifiers, foresight, hints, chances, np.stack(sure), known, folds)
 
-    def plan(self, units: npt.NDArray[np.floating], price: float, allowed: Mask) -> Plan:
-        """What to do at a price, where only those `allowed` [A] may be asked.
+    def worth(self, alpha: npt.NDArray[np.floating] | float = 1.0) -> npt.NDArray[np.float64]:
+        """What the answer given at each station was worth on the record [n, K], 1 - α_j · error_j of the agent
+        whose answer that is; at α = 1, by default, whether it was right. 0 where nobody was asked.
+        """
+        weights = np.broadcast_to(np.asarray(alpha, dtype=np.float64), self.stations.shape[1])
+        key = weights.tobytes()
+        if key not in self._worths:
+            # Plans for many prices are made with the same weights.
+            self._worths = {key: self._weighed(weights)}
+        return self._worths[key]
+
+    def _weighed(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        rows, found = np.arange(len(self.right)), np.zeros((len(self.right), len(self.stations)))
+        for k, (asked, chances) in enumerate(zip(self.stations, self.chances, strict=True)):
+            if asked.any():
+                whose = worthiest(chances, asked, weights)
+                found[:, k] = 1 - weights[whose] * (1 - self.right[rows, whose])
+        return found
+
+    def plan(
+        self,
+        units: npt.NDArray[np.floating],
+        price: float,
+        allowed: Mask,
+        alpha: npt.NDArray[np.floating] | float = 1.0,
+    ) -> Plan:
+        """What to do at a price, where only those `allowed` [A] may be asked and agents' errors weigh `alpha` [A].
 
         Of four plans the one that was worth most on questions of the record that its regressions did not
         learn from: always the same agents; one agent, or several at once, by what is foreseen of the
@@ -172,19 +199,20 @@ class Cascade:
         ways = self._ways & (self.stations <= allowed).all(axis=1)
         np.fill_diagonal(ways, self.stations.any(axis=1))
         several = ways[self.start]
-        worth = np.where(several, self.right.mean(axis=0) - taken, -np.inf)
-        same = np.arange(len(taken)) == worth.argmax()
+        worth = self.worth(alpha)
+        mean = np.where(several, worth.mean(axis=0) - taken, -np.inf)
+        same = np.arange(len(taken)) == mean.argmax()
         one = several & (self.stations.sum(axis=1) == 1)
-        plans = [self._at_once(taken, among) for among in (same, one, several)]
-        return max([*plans, self._looking(taken, ways)], key=lambda each: each[0])[1]
+        plans = [self._at_once(worth - taken, among) for among in (same, one, several)]
+        return max([*plans, self._looking(worth, taken, ways)], key=lambda each: each[0])[1]
 
-    def _at_once(self, taken: npt.NDArray[np.floating], among: Mask) -> tuple[float, Plan]:
-        """What it is worth on the record to ask all of one station, of those `among` [K], and that plan."""
+    def _at_once(self, worth: npt.NDArray[np.float64], among: Mask) -> tuple[float, Plan]:
+        """What it is worth [n, K] on the record to ask all of one station, of those `among` [K], and that plan."""
         open_ = np.flatnonzero(among)
         ways = np.zeros_like(self._ways)
         ways[self.start] = among
         weights: list[Floats] = [np.zeros((0, len(ways)), np.float32)] * len(ways)
-        found, weights[self.start] = self._onward(self.start, self.right - taken, open_)
+        found, weights[self.start] = self._onward(self.start, worth, open_)
         return float(found.mean()), Plan(weights, ways, blind=True)
 
     def _onward(
@@ -203,18 +231,21 @@ class Cascade:
         looks = self._worth[k].apart(targets[:, open_])
         return targets[np.arange(len(targets)), open_[looks.argmax(axis=1)]], weights
 
-    def _looking(self, taken: npt.NDArray[np.floating], ways: Mask) -> tuple[float, Plan]:
-        """What it is worth on the record to look before asking on, where such ways [K, K] are open, and that plan.
+    def _looking(
+        self, worth: npt.NDArray[np.float64], taken: npt.NDArray[np.floating], ways: Mask
+    ) -> tuple[float, Plan]:
+        """What it is worth on the record to look before asking on, where such ways [K, K] are open, and that plan;
+        by what the answer at each station was `worth` [n, K] and what asking was `taken` [K] to cost.
 
         Backward from the station where all were asked (Longstaff & Schwartz 2001): what a station is
         worth for a question is what came of staying or of going on, whichever looked better there, less
         what was paid; and how it looks from elsewhere is the regression of that on what was known there.
         """
-        value = np.zeros(self.right.shape)
+        value = np.zeros_like(worth)
         weights: list[Floats] = [np.zeros((0, len(ways)), np.float32)] * len(ways)
         for k in self._order:
             targets = value - (taken - taken[k])
-            targets[:, k] = self.right[:, k]
+            targets[:, k] = worth[:, k]
             value[:, k], weights[k] = self._onward(k, targets, np.flatnonzero(ways[k]))
         return float(value[:, self.start].mean()), Plan(weights, ways, blind=False)
 
@@ -227,12 +258,13 @@ class Cascade:
         *,
         times: npt.NDArray[np.floating] | None = None,
         allowed: Mask | None = None,
+        alpha: npt.NDArray[np.floating] | float = 1.0,
     ) -> Asked:
         """Ask about every question at a price for what each agent takes, the `units` [A]; where questions
         differ in that, as those with long passages do, `times` [n, A] as much.
 
-        `allowed` [A] is who may be asked at all. Raises ConfigError for a price that is negative, or
-        where nobody may be asked.
+        `allowed` [A] is who may be asked at all, `alpha` [A] what an error of each weighs. Raises ConfigError
+        for a price that is negative, or where nobody may be asked.
         """
         may = np.ones(said.agents, dtype=bool) if allowed is None else allowed
         at = np.full(len(said), self.start)
@@ -241,12 +273,14 @@ class Cascade:
         every = np.ones(said.given.shape) if times is None else times
         hints = self.foresight(before)
         for rows, times_usual in alike(every):
-            planned = Planned(self, units * times_usual, price, may)
+            planned = Planned(self, units * times_usual, price, may, alpha)
             for k in reversed(self._order):
                 mine = rows[at[rows] == k]
                 if len(mine):
                     view = planned.look(k, said.take(mine), hints[mine])
-                    choice[mine], chance[mine] = best(view.chances)
+                    whose = worthiest(view.chances, self.stations[k], alpha)
+                    choice[mine] = whose
+                    chance[mine] = view.chances[np.arange(len(mine)), whose]
                     at[mine] = view.looks.argmax(axis=1)
         return Asked(self.stations[at], choice, chance)
 
@@ -267,12 +301,12 @@ class Cascade:
         """For every station the weights [1 + f, A] of that."""
         alone = np.full((len(self.right), self.stations.shape[1]), np.nan)
         for k in np.flatnonzero(self.stations.sum(axis=1) == 1):
-            alone[:, self.stations[k]] = self.right[:, k : k + 1]
+            alone[:, self.stations[k]] = self.right[:, self.stations[k]]
         return [each.weights(alone).astype(np.float32) for each in self._worth]
 
 
 class Planned:
-    """A cascade at a price: what it says at each station."""
+    """A cascade at a price, for what an error of each agent weighs, `alpha` [A]: what it says at each station."""
 
     def __init__(
         self,
@@ -280,13 +314,14 @@ class Planned:
         units: npt.NDArray[np.floating],
         price: float,
         allowed: Mask,
+        alpha: npt.NDArray[np.floating] | float = 1.0,
     ) -> None:
         if not 0 <= price < np.inf:
             raise ConfigError(f"a price must be 0 or more, not {price}")
         self._cascade = cascade
         if (cascade.stations <= allowed).all(axis=1).sum() < 2:
             raise ConfigError("nobody may be asked; allow one agent at least")
-        self._plan = cascade.plan(units, price, allowed)
+        self._plan = cascade.plan(units, price, allowed, alpha)
 
     @property
     def blind(self) -> bool:

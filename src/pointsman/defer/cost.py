@@ -6,7 +6,7 @@ Agents are numbered from 0, the main one, on; A counts them all. Pure functions 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -44,23 +44,36 @@ class Pricing:
                     raise ConfigError(f"{name} of {agent} must be 0 or more, not {value}")
 
     @classmethod
-    def at(cls, price: float, agents: Sequence[str], units: Sequence[float]) -> Pricing:
-        """α = 1 and β_j = λ · cost_j, the dearest agent costing 1.
+    def at(
+        cls,
+        price: float,
+        agents: Sequence[str],
+        units: Sequence[float],
+        alpha: Sequence[float] | None = None,
+    ) -> Pricing:
+        """β_j = λ · cost_j, the dearest agent costing 1, and α = 1 unless it is given.
 
         `price` λ is how many correct answers one gives up for one unit of cost; `units` [A] is what
-        each agent takes, in any one unit. Raises ConfigError where either is negative or no number.
+        each agent takes, in any one unit. Raises ConfigError where one is negative or no number.
         """
         if not 0 <= price < np.inf:
             raise ConfigError(f"a price must be 0 or more, not {price}")
-        taken = cls(tuple(agents), np.ones(len(units)), np.asarray(units, dtype=np.float64)).beta
-        return cls(tuple(agents), np.ones(len(taken)), price * to_dearest(taken))
+        weights = np.ones(len(units)) if alpha is None else np.asarray(alpha, dtype=np.float64)
+        taken = cls(tuple(agents), weights, np.asarray(units, dtype=np.float64)).beta
+        return cls(tuple(agents), weights, price * to_dearest(taken))
 
-    def costs(self, errors: npt.ArrayLike) -> Floats:
-        """Costs [n, A] of errors [n, A] in [0, 1]; NaN, an agent that gave nothing, is an error."""
+    def scaled(self, price: float) -> Pricing:
+        """The same at so many times the price."""
+        return replace(self, beta=price * self.beta)
+
+    def costs(self, errors: npt.ArrayLike, times: Floats | float = 1.0) -> Floats:
+        """Costs [n, A] of errors [n, A] in [0, 1], of questions that take so many `times` [n, A] what is usual;
+        NaN, an agent that gave nothing, is an error.
+        """
         given = np.asarray(errors, dtype=np.float64)
         if given.ndim != 2 or given.shape[1] != len(self.agents):
             raise InputError(f"errors of {len(self.agents)} agents are wanted, not {given.shape}")
-        return self.alpha * np.nan_to_num(given, nan=1.0) + self.beta
+        return np.asarray(self.alpha * np.nan_to_num(given, nan=1.0) + self.beta * times)
 
 
 def in_unit(cost: Cost, unit: Unit) -> float | None:

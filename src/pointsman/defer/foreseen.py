@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.special import expit, softmax
 
 from pointsman.backbone.encoder import Backbone
@@ -42,7 +43,7 @@ class Foresight:
     """What was learned: the weights, how they read, and what their outputs x [n, A] mean.
 
     Of errors `scale` [A] and `shift` [A] make chances of them, σ(scale · x + shift). A surrogate's are
-    right for agents that take `units` [A], the dearest 1, at the price `at`.
+    right for agents that take `units` [A], the dearest 1, and whose errors weigh `alpha` [A], at the price `at`.
     """
 
     learned: Learned
@@ -51,6 +52,7 @@ class Foresight:
     scale: Floats
     shift: Floats
     units: Floats
+    alpha: Floats
     at: float | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +82,7 @@ class Foresight:
         """
         errors = self.errors(outputs)
         if errors is not None:
-            return pricing.costs(errors) + (times - 1) * pricing.beta
+            return pricing.costs(errors, times)
         if price != self.at:
             raise ConfigError(
                 f"the allocator was trained for the price {self.at:g} and no other, not for {price:g}; "
@@ -93,6 +95,12 @@ class Foresight:
                 f"{_listed(pricing.agents, self.units)} of the dearest, and now they cost "
                 f"{_listed(pricing.agents, pricing.beta / price)}; train it again"
             )
+        if not np.allclose(pricing.alpha, self.alpha, atol=_ALIKE):
+            raise ConfigError(
+                "the allocator was trained when agents' errors weighed "
+                f"{_listed(pricing.agents, self.alpha)}, and now they weigh "
+                f"{_listed(pricing.agents, pricing.alpha)}; train it again"
+            )
         return np.asarray(1 - softmax(outputs.astype(np.float64), axis=1))
 
 
@@ -104,7 +112,8 @@ class ForeseeingAllocator:
     """Decides by reading question and passages (protocol `Allocator`).
 
     `units` [A] is what each agent takes, in any one unit, `rates` [A] how often each was wrong on the
-    record, where that is known, and `times` says how much more than usual a question takes. Raises ConfigError where it was trained for other agents.
+    record, where that is known, `times` says how much more than usual a question takes, and `alpha` [A] what
+    an error weighs, 1 unless it is given. Raises ConfigError where it was trained for other agents.
     """
 
     def __init__(
@@ -116,6 +125,7 @@ class ForeseeingAllocator:
         units: Sequence[float],
         rates: Sequence[float] | None = None,
         times: Times | None = None,
+        alpha: Sequence[float] | None = None,
     ) -> None:
         check_agents(trained_for, agents)
         self._backbone = backbone
@@ -124,6 +134,7 @@ class ForeseeingAllocator:
         self._times = times
         self._agents = tuple(agents)
         self._units = tuple(units)
+        self._alpha = alpha
         self._known = Remembered[tuple[str, str]](_REMEMBERED)
 
     def allocate(
@@ -141,7 +152,7 @@ class ForeseeingAllocator:
         Of an agent that was not asked a surrogate, which foresees no errors, tells how often it was wrong on
         the record.
         """
-        pricing = Pricing.at(price, self._agents, self._units)
+        pricing = Pricing.at(price, self._agents, self._units, self._alpha)
         outputs, gflops = self._read(questions, contexts, deadline)
         times = 1.0 if self._times is None else self._times(questions, contexts)
         costs = self._foresight.costs(outputs, pricing, price, times)
@@ -198,8 +209,9 @@ def load_foreseeing(
     agents: Sequence[str],
     units: Sequence[float],
     times: Times | None = None,
+    alpha: Sequence[float] | None = None,
 ) -> ForeseeingAllocator:
-    """Read what `train allocator --policy errors` or `surrogate` left; `times` as above.
+    """Read what `train allocator --policy errors` or `surrogate` left; `times` and `alpha` as above.
 
     Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
     base, ConfigError where it was trained for other agents.
@@ -222,6 +234,8 @@ def load_foreseeing(
             head["scale"].double().numpy(),
             head["shift"].double().numpy(),
             head["units"].double().numpy(),
+            # Before they could be told they were 1.
+            head.get("alpha", torch.ones_like(head["units"])).double().numpy(),
             None if at is None else float(at),
         )
         names = [str(name) for name in settings["agents"]]
@@ -230,4 +244,4 @@ def load_foreseeing(
         rates = [1 - float(right[name]) for name in names] if known else None
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise SpecialistError(f"{folder}: corrupt ({error!r}); train it again") from error
-    return ForeseeingAllocator(backbone, names, foresight, agents, units, rates, times)
+    return ForeseeingAllocator(backbone, names, foresight, agents, units, rates, times, alpha)

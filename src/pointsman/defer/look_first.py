@@ -23,8 +23,9 @@ class LookFirst:
     """The first agent answers; another one is asked where its promise, less its price, is better.
 
     `right` [A] is how often each agent is right where it is asked, the first one's only until it has
-    answered; `units` [A] is what each takes, in any one unit, and `times` says how much more than usual a
-    question takes (protocol `Allocator`). Raises ConfigError where they do not fit the agents.
+    answered; `units` [A] is what each takes, in any one unit, `times` says how much more than usual a
+    question takes, and `alpha` [A] what an error weighs, 1 unless it is given (protocol `Allocator`). Raises
+    ConfigError where they do not fit the agents.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class LookFirst:
         right: Sequence[float],
         units: Sequence[float],
         times: Times | None = None,
+        alpha: Sequence[float] | None = None,
     ) -> None:
         if not agents:
             raise ConfigError("there is no agent to answer; configure at least one")
@@ -44,6 +46,7 @@ class LookFirst:
         self._right = np.asarray(right, dtype=np.float64)
         self._units = tuple(units)
         self._times = times
+        self._alpha = alpha
 
     def allocate(
         self,
@@ -55,16 +58,18 @@ class LookFirst:
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> Allocation:
         """Whom to ask first, and after that whom to ask next; an agent that was asked gives its answer."""
-        beta = Pricing.at(price, self._agents, self._units).beta
+        pricing = Pricing.at(price, self._agents, self._units, self._alpha)
         errors = np.tile(1 - self._right, (len(questions), 1))
-        costs = errors + (beta if self._times is None else beta * self._times(questions, contexts))
+        times = 1.0 if self._times is None else self._times(questions, contexts)
+        costs = pricing.costs(errors, times)
         may = np.ones(costs.shape, dtype=bool) if allowed is None else allowed.copy()
         # How likely the first one is right it says itself.
         errors[:, 0] = np.nan
         for i, answers in enumerate(seen or ()):
             for j, answer in answers.items():
                 # It is paid for already. Nothing that was said is as good as nobody asked.
-                errors[i, j] = costs[i, j] = 1 - answer.confidence if answer.text else 1.0
+                errors[i, j] = 1 - answer.confidence if answer.text else 1.0
+                costs[i, j] = pricing.alpha[j] * errors[i, j]
                 may[i, j] = True
         # No answer is not better than one that may be right, but it costs no more either.
         choice = cheapest(np.where(may, costs, np.inf))

@@ -18,7 +18,7 @@ from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.card import allocator_card
 from pointsman.defer.cascade import Cascade, stations
-from pointsman.defer.cost import Unit, to_dearest
+from pointsman.defer.cost import Pricing, Unit
 from pointsman.defer.record import Show
 from pointsman.defer.saved import check_allocator_replaceable, save_allocator
 from pointsman.evaluate.significance import Interval, bootstrap_interval
@@ -47,7 +47,8 @@ class Promise:
 class AtPrice:
     """What came of a price: the share of right answers, what all that were asked took, the dearest agent 1,
     and the shares of the questions that each was `asked`. `gain` is how much more that is worth, right
-    answers less price times cost, than the agent that alone is best on the very same questions.
+    answers (an error weighs α) less price times cost, than the agent that alone is best on the very same
+    questions.
     """
 
     price: float
@@ -63,17 +64,20 @@ class AtPrice:
         price: float,
         known: Answered,
         rows: npt.NDArray[np.int64],
-        got: npt.NDArray[np.float64],
+        choice: npt.NDArray[np.int64],
         asked: npt.NDArray[np.bool_],
-        unit: npt.NDArray[np.float64],
+        pricing: Pricing,
         promises: tuple[Promise, ...] = (),
     ) -> AtPrice:
-        """Of the questions `rows` [n], where answers were right or not, `got` [n], and who was `asked`
-        [n, A], who takes `unit` [A].
+        """Of the questions `rows` [n], whose answers were given, `choice` [n], and who was `asked` [n, A];
+        `pricing` is that of the price 1.
         """
-        cost = asked @ unit
-        alone = known.right[rows] - price * unit
-        gain = got - price * cost - alone[:, alone.mean(axis=0).argmax()]
+        cost = asked @ pricing.beta
+        got = known.right[rows, choice]
+        worth = 1 - pricing.scaled(0.0).costs(1 - known.right[rows])
+        alone = worth - price * pricing.beta
+        given = worth[np.arange(len(rows)), choice] - price * cost
+        gain = given - alone[:, alone.mean(axis=0).argmax()]
         return cls(
             price,
             float(got.mean()),
@@ -106,14 +110,17 @@ def make_allocator(
     show: Show,
     judge: Judge | None = None,
     unit: Unit = "dollars",
+    alpha: Sequence[float] | None = None,
 ) -> Made:
     """Train a cascade on what all agents answered, and save it to `folder`.
 
     A `judge` looks at the passages for each answer. `units` [A] is what each agent takes in the `unit` that
-    its card names, for what is measured; the allocator itself serves any. Raises what `save_allocator` raises.
+    its card names and `alpha` [A] what an error weighs, for what is measured; the allocator itself serves
+    any. Raises what `save_allocator` raises, and ConfigError for an α that is negative or no number.
     """
     check_allocator_replaceable(folder)
     names, record, right = known.agents, known.record, known.right
+    pricing = Pricing.at(1.0, names, units, alpha)
     questions, contexts = known.questions, known.contexts
     looked = None
     if judge is not None:
@@ -127,7 +134,7 @@ def make_allocator(
     show("encoding", 0, len(questions))
     vectors = before(backbone, questions, contexts)
     show("learning", 0, FOLDS + 1)
-    at = _crossed(given, vectors, known, np.asarray(units, dtype=np.float64), show)
+    at = _crossed(given, vectors, known, pricing, show)
     show("learning", FOLDS, FOLDS + 1)
     directions, cascade = _learned(given, vectors, right, known.clusters, units)
     made = Made(folder, len(questions), tuple(right.mean(axis=0).tolist()), at, record.failures)
@@ -137,6 +144,8 @@ def make_allocator(
         "training": {"command": command, "data": data, "questions": len(questions)},
         "numbers": {
             "unit": unit,
+            "measure": known.measure,
+            "alpha": dict(zip(names, pricing.alpha.tolist(), strict=True)),
             "right": dict(zip(names, made.right, strict=True)),
             "failures": dict(zip(names, record.failures, strict=True)),
             "cost": record.mean_cost().tolist(),
@@ -166,13 +175,13 @@ def _crossed(
     given: Said,
     vectors: FloatArray,
     known: Answered,
-    units: npt.NDArray[np.float64],
+    pricing: Pricing,
     show: Show,
 ) -> tuple[AtPrice, ...]:
     """At each price what came of questions whose passages the cascade did not learn from."""
-    folds, right, clusters = known.folds, known.right, known.clusters
-    unit = to_dearest(units)
-    got, chance = np.zeros((2, len(PRICES), len(right)))
+    folds, right, clusters, units = known.folds, known.right, known.clusters, pricing.beta
+    choice = np.zeros((len(PRICES), len(right)), dtype=np.int64)
+    chance = np.zeros((len(PRICES), len(right)))
     asked = np.zeros((len(PRICES), *right.shape), dtype=bool)
     for number, fold in enumerate(np.unique(folds)):
         show("measuring", number, FOLDS)
@@ -182,19 +191,21 @@ def _crossed(
         )
         before_asking = directions(vectors[test])
         for p, price in enumerate(PRICES):
-            found = cascade.ask(given.take(test), before_asking, unit, price)
-            got[p, test] = right[test, found.choice]
-            chance[p, test] = found.chance
+            found = cascade.ask(given.take(test), before_asking, units, price, alpha=pricing.alpha)
+            choice[p, test], chance[p, test] = found.choice, found.chance
             asked[p, test] = found.seen
+    rows = np.arange(len(right))
+    # Shares of wrong answers are promised, and one that is half right is neither.
+    errors = PROMISES if known.measure == "em" else ()
     return tuple(
         AtPrice.of(
             price,
             known,
-            np.arange(len(right)),
-            got[p],
+            rows,
+            choice[p],
             asked[p],
-            unit,
-            tuple(_promise(chance[p], got[p], error, clusters) for error in PROMISES),
+            pricing,
+            tuple(_promise(chance[p], right[rows, choice[p]], error, clusters) for error in errors),
         )
         for p, price in enumerate(PRICES)
     )

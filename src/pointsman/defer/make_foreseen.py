@@ -19,7 +19,7 @@ from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs, reading_gflops
 from pointsman.defer.answered import Answered
 from pointsman.defer.card import foreseeing_card
-from pointsman.defer.cost import Pricing, Unit, cheapest, to_dearest
+from pointsman.defer.cost import Pricing, Unit, cheapest
 from pointsman.defer.evidence import surely_above
 from pointsman.defer.foreseen import Foresight, Learned
 from pointsman.defer.logistic import Logistic
@@ -33,6 +33,7 @@ from pointsman.training.loop import Progress
 # Of every five sources one reports and one says what the outputs are worth.
 _REPORTS, _CALIBRATES = 4, 3
 _PENALTY = 1e-2
+_WEIGHED = ("scale", "shift", "units", "alpha")
 # Twice what tells an agent's hard questions from its easy ones must make its record likelier (1.96 squared).
 _LIKELIER = 3.84
 
@@ -72,29 +73,30 @@ def make_foreseeing(
     show: Show,
     fast: Backbone | None = None,
     unit: Unit = "dollars",
+    alpha: Sequence[float] | None = None,
 ) -> Made:
     """Train a rejector that reads, end to end, on what all agents answered, and save it to `folder`.
 
     `runs` keeps checkpoints: the same call goes on from there. Three fifths of the sources teach, one says
     what that is worth, and where nothing shows that it is worth more than the best single agent, it is
     what that one would be; one only reports. `units` [A] is what each agent takes, in the
-    `unit` that its card names. `fast` reads as it will be used, an encoder of the same weights that need
+    `unit` that its card names, and `alpha` [A] what an error of each weighs. `fast` reads as it will be used, an encoder of the same weights that need
     not train. Raises what `save_specialist` raises.
     """
     check_allocator_replaceable(folder)
-    fast = fast or backbone
+    fast, pricing = fast or backbone, Pricing.at(1.0, known.agents, units, alpha)
     pairs = list(zip(known.questions, known.texts, strict=True))
     taught = np.flatnonzero(known.folds < _CALIBRATES)
     held, test = (np.flatnonzero(known.folds == fold) for fold in (_CALIBRATES, _REPORTS))
-    part = _learned(backbone, known, [pairs[i] for i in taught], taught, units, plan, runs, show)
+    part = _learned(backbone, known, [pairs[i] for i in taught], taught, pricing, plan, runs, show)
     show("measuring", 0, len(held) + len(test))
     said = {
         name: outputs(fast, part, [pairs[i] for i in rows], plan.reads)
         for name, rows in (("held", held), ("test", test))
     }
-    foresight, sure = _weighed(part, said["held"], known, held, units, plan)
+    foresight, sure = _weighed(part, said["held"], known, held, pricing, plan)
     at = tuple(
-        _at(foresight, said["test"], known, test, units, price)
+        _at(foresight, said["test"], known, test, pricing, price)
         for price in (PRICES if plan.at is None else (plan.at,))
     )
     right = tuple(known.right[test].mean(axis=0).tolist())
@@ -102,6 +104,8 @@ def make_foreseeing(
     took = reading_gflops(fast, [pairs[i] for i in test], plan.reads)
     numbers = {
         "unit": unit,
+        "measure": known.measure,
+        "alpha": dict(zip(known.agents, pricing.alpha.tolist(), strict=True)),
         "right": dict(zip(known.agents, right, strict=True)),
         "failures": dict(zip(known.agents, made.failures, strict=True)),
         "taught": len(taught),
@@ -122,7 +126,7 @@ def make_foreseeing(
     }
     training = {"command": command, "data": data, "questions": len(pairs)}
     head = {"weight": foresight.part.weight, "bias": foresight.part.bias} | {
-        name: torch.from_numpy(getattr(foresight, name)) for name in ("scale", "shift", "units")
+        name: torch.from_numpy(getattr(foresight, name)) for name in _WEIGHED
     }
     specialist = Specialist(
         KIND,
@@ -146,7 +150,7 @@ def _learned(
     known: Answered,
     pairs: Sequence[Pair],
     rows: npt.NDArray[np.int64],
-    units: Sequence[float],
+    pricing: Pricing,
     plan: Plan,
     runs: Path,
     show: Show,
@@ -160,7 +164,7 @@ def _learned(
         truth = known.right[rows].astype(np.float32)
         loss: Callable[[Tensor, Tensor], Tensor] = binary_cross_entropy_with_logits
     else:
-        costs = Pricing.at(plan.at, known.agents, units).costs(1 - known.right[rows])
+        costs = pricing.scaled(plan.at).costs(1 - known.right[rows])
         truth, loss = costs.astype(np.float32), partial(deferral, u=plan.u, kind="shifted")
     what = f"{plan.learned} {plan.u:g}"
     return learn(backbone, pairs, truth, loss, what, plan.reads, runs, progress)
@@ -171,7 +175,7 @@ def _weighed(
     said: npt.NDArray[np.floating],
     known: Answered,
     held: npt.NDArray[np.int64],
-    units: Sequence[float],
+    pricing: Pricing,
     plan: Plan,
 ) -> tuple[Foresight, list[bool]]:
     """What outputs are worth on the questions `held` back, and of which agents anything is foreseen.
@@ -181,13 +185,13 @@ def _weighed(
     """
     count = len(known.agents)
     right = known.right[held]
-    unit = to_dearest(units)
+    terms = pricing.beta, pricing.alpha
     scale, shift, sure = np.ones(count), np.zeros(count), [True] * count
     if plan.at is None:
         for j in range(count):
             scale[j], shift[j], sure[j] = _chances(said[:, j], right[:, j])
-        return Foresight("errors", part, plan.reads, scale, shift, unit), sure
-    utility = right - plan.at * unit
+        return Foresight("errors", part, plan.reads, scale, shift, *terms), sure
+    utility = 1 - pricing.scaled(plan.at).costs(1 - right)
     best = int(utility.mean(axis=0).argmax())
     gain = utility[np.arange(len(held)), said.argmax(axis=1)] - utility[:, best]
     if not surely_above(gain, known.clusters[held]):
@@ -195,7 +199,7 @@ def _weighed(
         bias[best] = 1.0
         part = replace(part, weight=torch.zeros_like(part.weight), bias=bias)
         sure = [False] * count
-    return Foresight("surrogate", part, plan.reads, scale, shift, unit, plan.at), sure
+    return Foresight("surrogate", part, plan.reads, scale, shift, *terms, plan.at), sure
 
 
 def _chances(
@@ -222,12 +226,10 @@ def _at(
     said: npt.NDArray[np.floating],
     known: Answered,
     test: npt.NDArray[np.int64],
-    units: Sequence[float],
+    pricing: Pricing,
     price: float,
 ) -> AtPrice:
-    """What came of a price on questions that nothing was learned from."""
-    pricing = Pricing.at(price, known.agents, units)
-    choice = cheapest(foresight.costs(said, pricing, price))
-    unit = to_dearest(units)
-    asked = np.eye(len(unit), dtype=bool)[choice]
-    return AtPrice.of(price, known, test, known.right[test, choice], asked, unit)
+    """What came of a price on questions that nothing was learned from; `pricing` is that of the price 1."""
+    choice = cheapest(foresight.costs(said, pricing.scaled(price), price))
+    asked = np.eye(len(known.agents), dtype=bool)[choice]
+    return AtPrice.of(price, known, test, choice, asked, pricing)

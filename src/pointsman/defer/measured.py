@@ -56,7 +56,8 @@ def promised(folder: Path, price: float, error: float) -> float:
         raise SpecialistError(f"{path}: corrupt ({wrong!r}); copy or train it again") from wrong
     if not any(known.values()):
         raise ConfigError(
-            f"{folder.name} promises nothing: it does not look at answers; train one with --policy look"
+            f"{folder.name} promises nothing: it does not look at answers, or learned from F1; train one with "
+            "--policy look and --measure em"
         )
     if price not in known:
         raise ConfigError(

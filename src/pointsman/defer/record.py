@@ -37,20 +37,25 @@ _TOGETHER = 32
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """Of n questions each agent's answer `texts` [n][A], None where it gave none, how likely it said that
-    is right, its cost, and how many times each agent failed.
+    is right, its cost, and whether it `failed` [n, A].
     """
 
     texts: list[list[str | None]]
     sure: list[list[float | None]]
     costs: list[list[Cost]]
-    failures: tuple[int, ...]
+    failed: npt.NDArray[np.bool_]
+
+    @property
+    def failures(self) -> tuple[int, ...]:
+        """How many times each agent failed."""
+        return tuple(self.failed.sum(axis=0).tolist())
 
     def mean_cost(self) -> npt.NDArray[np.float64]:
         """What each agent took a question: GFLOPs, seconds, dollars [A, 3]."""
         return np.array(
             [
                 np.mean([(row[j].gflops, row[j].seconds, row[j].usd) for row in self.costs], axis=0)
-                for j in range(len(self.failures))
+                for j in range(self.failed.shape[1])
             ]
         )
 
@@ -77,22 +82,20 @@ def collect(
     texts: list[list[str | None]] = [[None] * len(agents) for _ in questions]
     sure: list[list[float | None]] = [[None] * len(agents) for _ in questions]
     costs = [[Cost()] * len(agents) for _ in questions]
-    failures = [0] * len(agents)
+    failed = np.zeros((len(questions), len(agents)), dtype=bool)
     told, width = known_by or [""] * len(agents), at_once or [0] * len(agents)
     for j, (agent, more, many) in enumerate(zip(agents, told, width, strict=True)):
         who = [agent.name, more] if more else [agent.name]
         keys = [_key(who, *each) for each in zip(questions, contexts, strict=True)]
         # The same question about the same passages is asked once.
         new = list({key: i for i, key in enumerate(keys) if key not in kept.known}.values())
-        for i, failed in _failures(
-            agent, many, new, keys, questions, contexts, kept, show, deadline
-        ):
-            failures[j] += 1
-            costs[i][j] = failed.cost
+        for i, each in _failures(agent, many, new, keys, questions, contexts, kept, show, deadline):
+            costs[i][j] = each.cost
         for i, key in enumerate(keys):
-            if key in kept.known:
+            failed[i, j] = key not in kept.known
+            if not failed[i, j]:
                 texts[i][j], sure[i][j], costs[i][j] = kept.known[key]
-    return Record(texts, sure, costs, tuple(failures))
+    return Record(texts, sure, costs, failed)
 
 
 def _failures(

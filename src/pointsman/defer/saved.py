@@ -26,7 +26,7 @@ from pointsman.errors import BackboneMismatchError, ConfigError, SpecialistError
 DESCRIPTION, WEIGHTS = "allocator.json", "allocator.safetensors"
 KIND = "allocator"
 """What a specialist is called whose adapter decides before anybody is asked."""
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 def save_allocator(
@@ -45,7 +45,7 @@ def save_allocator(
     foresight = cascade.foresight
     tensors |= {f"easy.{k}": getattr(foresight.easy, k) for k in _LOGISTIC}
     tensors |= {f"near.{k}": getattr(foresight, k) for k in _NEAR}
-    tensors |= {k: getattr(cascade, k) for k in ("hints", "sure", "right", "parts")}
+    tensors |= {k: getattr(cascade, k) for k in _RECORD}
     for k, verifier in enumerate(cascade.verifiers):
         if verifier is not None:
             tensors |= {f"{k}.logit.{n}": getattr(verifier.logit, n) for n in _LOGIT}
@@ -75,9 +75,10 @@ def load_allocator(
     judge: Judge | None = None,
     stored: Stored | None = None,
     times: Times | None = None,
+    alpha: Sequence[float] | None = None,
 ) -> CascadeAllocator:
     """Read a cascade for these agents; `judge` is asked where it was trained with one, `stored` has passages'
-    vectors, `times` says how much more than usual a question takes.
+    vectors, `times` says how much more than usual a question takes, and `alpha` [A] what an error weighs.
 
     Raises SpecialistError where it is corrupt, BackboneMismatchError where it was trained on another
     base, ConfigError where it was trained for other agents, or with a reader that looks and there is none.
@@ -121,15 +122,15 @@ def load_allocator(
             for k, asked in enumerate(stations)
         ]
         foresight = Foresight(Logistic(*part("easy", _LOGISTIC)), *part("near", _NEAR))
-        hints, sure, right, parts = (found[name] for name in ("hints", "sure", "right", "parts"))
-        cascade = Cascade(
-            stations, verifiers, foresight, hints, sure, right, parts.astype(np.int64)
-        )
+        hints, chances, sure, right, parts = (found[name] for name in _RECORD)
+        parts = parts.astype(np.int64)
+        cascade = Cascade(stations, verifiers, foresight, hints, chances, sure, right, parts)
         directions = Directions(*part("directions", ("mean", "main")))
     except (KeyError, ValueError, IndexError) as error:
         raise SpecialistError(f"{folder / WEIGHTS}: corrupt ({error!r}); train it again") from error
+    judge = judge if looks else None
     return CascadeAllocator(
-        backbone, names, directions, cascade, agents, units, judge if looks else None, stored, times
+        backbone, names, directions, cascade, agents, units, judge, stored, times, alpha
     )
 
 
@@ -158,4 +159,5 @@ def check_allocator_replaceable(folder: Path) -> None:
 
 _LOGISTIC = ("mean", "spread", "weights", "bias")
 _NEAR = ("vectors", "right")
+_RECORD = ("hints", "chances", "sure", "right", "parts")
 _LOGIT = ("mean", "spread", "weights")

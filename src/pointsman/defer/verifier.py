@@ -19,6 +19,9 @@ from pointsman.defer.candidates import Floats, Mask, Said, features, first_of_ea
 from pointsman.defer.cost import Choices
 from pointsman.defer.logistic import Logistic, log_odds
 
+# An answer that was given has a chance, however small, and none that was not.
+_UNLIKELY = 1e-6
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Logit:
@@ -113,7 +116,8 @@ class Verifier:
         _, top = best(shares)
         relative = shares / np.maximum(top, 1e-12)[:, None]
         chances = relative * self.best_right(state(said, shares))
-        found[:, self.asked] = (chances[:, None, :] * said.same).max(-1)
+        of_each = (chances[:, None, :] * said.same).max(-1)
+        found[:, self.asked] = np.where(said.given, np.maximum(of_each, _UNLIKELY), 0)
         return found
 
 
@@ -165,6 +169,16 @@ def best(chances: Floats) -> tuple[Choices, Floats]:
     """The likeliest agent [n] and its chance [n]; of equal ones the first."""
     choice = np.asarray(chances.argmax(axis=1), dtype=np.int64)
     return choice, chances[np.arange(len(chances)), choice]
+
+
+def worthiest(chances: Floats, asked: Mask, alpha: npt.NDArray[np.floating] | float) -> Choices:
+    """Whose answer costs least [n], α_j · (1 - chance), of the answers that were given, by chances [n, A], 0
+    for none; of the agents `asked` [A] where none was. Of equal ones the first.
+    """
+    there = chances > 0
+    there = np.where(there.any(axis=1, keepdims=True), there, asked)
+    costs = np.where(there, alpha * (1 - chances), np.inf)
+    return np.asarray(costs.argmin(axis=1), dtype=np.int64)
 
 
 def _rows(said: Said, asked: Mask) -> Mask:

@@ -147,6 +147,10 @@ class ChatAgent:
             deadline.check(f"asking {self.name}")
         return given
 
+    def check_key(self) -> None:
+        """Raise ConfigError where its key is not in the environment, or cannot be one."""
+        self._key()
+
     def estimate(
         self, questions: Sequence[str], contexts: Sequence[Sequence[Passage]]
     ) -> list[Cost]:

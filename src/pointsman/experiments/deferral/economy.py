@@ -124,7 +124,7 @@ class _Others:
         assert verifier is not None  # somebody is asked
         choice, sure = best(verifier(fold.test.said))
         known = cascade.sure[k, :, 0].astype(np.float64)
-        more = cascade.right[:, [k, everyone]] - fold.train.em[:, -1:]
+        more = cascade.worth()[:, [k, everyone]] - fold.train.em[:, -1:]
         return cls(fold, choice, sure.astype(np.float64), known, *more.T)
 
     def enough(self) -> float:

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from pointsman.evaluate.calibration import reliability
 from pointsman.experiments.deferral.bed import Bed
 from pointsman.experiments.deferral.measured import outcome
-from pointsman.experiments.deferral.rows import BEST, NEAREST, OURS, SURROGATE, Fold, Given, Row
+from pointsman.experiments.deferral.rows import NEAREST, OURS, SURROGATE, Fold, Given, Row
 from pointsman.experiments.drawing import COLOURS, DASHES, MARKERS, drawing
 from pointsman.experiments.relevance.pictures import reliability_diagrams
 
-_LINES = (BEST, NEAREST, "logistic", "surrogate, u = 1, printed", SURROGATE)
+# What everyone's colour would make an eighth line of: the best single agent is a cross on the picture.
+_LINES = (NEAREST, "logistic", "surrogate, u = 1, printed", SURROGATE)
 _BELOW, _ABOVE = 15, 4  # points of exact match about the best agent
 _HATCHES = ("", "//", "\\\\", "xx", "..", "oo")
 

@@ -424,7 +424,7 @@ def _together(fold: Fold, price: float) -> Given:
     that a verifier likes best: what asking several is worth where nobody looks before asking on.
     """
     cascade = fold.cascade
-    worth = cascade.right.mean(axis=0) - price * (cascade.stations @ fold.units)
+    worth = cascade.worth().mean(axis=0) - price * (cascade.stations @ fold.units)
     worth[cascade.start] = -np.inf  # nobody at all
     k = int(worth.argmax())
     verifier = cascade.verifiers[k]
