@@ -23,6 +23,7 @@ from pointsman.data.squad import write_squad
 from pointsman.deadline import Deadline
 from pointsman.defer.adapted import Reads
 from pointsman.defer.candidates import said
+from pointsman.defer.verifier import Verifier
 from pointsman.errors import FormatError, InputError
 from pointsman.evaluate.significance import Interval
 from pointsman.experiments.deferral import specialists
@@ -48,7 +49,7 @@ from pointsman.experiments.deferral.economy import CHOSEN, SHARES, economy
 from pointsman.experiments.deferral.hops import ELSEWHERE, HERE, ROWS, TESTED, several
 from pointsman.experiments.deferral.measured import outcome, taken, utility
 from pointsman.experiments.deferral.published import JUDGED, SQUAD
-from pointsman.experiments.deferral.reading import Reading, readers
+from pointsman.experiments.deferral.reading import FORESEEN, Reading, readers
 from pointsman.experiments.deferral.rows import (
     BEST,
     LABEL,
@@ -64,6 +65,7 @@ from pointsman.experiments.deferral.rows import (
     rows,
 )
 from pointsman.experiments.deferral.run import frontier_area, price_table, run
+from pointsman.experiments.deferral.shared import one_for_all
 from pointsman.experiments.deferral.spans import both_ends_at
 from pointsman.experiments.deferral.specialists import (
     DOMAINS,
@@ -87,7 +89,17 @@ from pointsman.types import Answer, Judged, Passage, ReadingExample
 from tiny import write_tiny
 
 ARTICLES, EACH = 15, 12
-SOME = [BEST, "logistic", "surrogate, u = 1, printed", "MILD", OURS, "the same, shuffled", ORACLE]
+SOME = [
+    BEST,
+    "logistic",
+    "surrogate, u = 1, printed",
+    "MILD",
+    OURS,
+    "the same, shuffled",
+    "the same, one verifier for all sets",
+    ORACLE,
+    FORESEEN,
+]
 
 
 @pytest.fixture(scope="module")
@@ -271,21 +283,25 @@ def test_what_allocation_depends_on(
     plan = Plan(measure=None, epochs=1, evaluations=1)
     reads = [Reads(layers=1, max_length=32, rank=2, plan=plan)]
     reading = Reading(backbone, backbone, tmp_path, silent, reads)
-    sizes = rejectors(test, folds, reading)
-    assert [row[0] for row in sizes.rows[:2]] == ["linear", "16 hidden units"]
-    assert sizes.rows[-1][0] == "an adapter, 1 layers"
-    assert len(rejectors(test, folds).rows) == len(sizes.rows) - 1
+    sizes = rejectors(test, folds, reading, [0.05, 0.2])
+    assert [row[:2] for row in sizes.rows[:2]] == [[0.05, "linear"], [0.05, "16 hidden units"]]
+    assert [row[0] for row in sizes.rows if row[1] == "an adapter, 1 layers"] == [0.05]
+    assert len(rejectors(test, folds, None, [0.05, 0.2]).rows) == len(sizes.rows) - 1
     # What it reads for that is paid for, and more than a look at the question alone.
     read = reading.allocate(folds[0], reads[0], 0.05)
     assert read.deciding is not None
     assert (read.deciding > test.encoding / 2).all()  # one of two layers
-    degraded = muddled(test, folds)
+    degraded = muddled(test, folds, [0.05])
     assert len(degraded.rows) == 2 * len(MUDDLED)
     known = Learned(record, 0, 0)
     others = elsewhere(known, test, [str(i) for i in range(5)])
     assert len(others.rows) == 5 * 2 * 3
-    stale = went_on(Learned(made.bed(made.record, earlier=True), 0, 0), known, test)
+    stale = went_on(Learned(made.bed(made.record, earlier=True), 0, 0), known, test, [0.05])
     assert [row[-1] is None for row in stale.rows] == [True, False] * 4
+    # The best single agent is against itself.
+    itself = stale.rows[0][-2]
+    assert isinstance(itself, Interval)
+    assert (itself.mean, itself.low, itself.high) == (0.0, 0.0, 0.0)
     harder = tampered(made, known)
     assert len(harder.rows) == 4 * 4
     # Where there is no answer nobody is right; as the questions are, nothing has moved.
@@ -674,19 +690,17 @@ def test_a_rejector_that_reads(data: Path, backbone: Backbone, tmp_path: Path) -
         [Reads(layers=1, max_length=32, rank=2, plan=plan)],
     )
     table = readers(bed, fold, reading, prices=(0.0, 0.2))
-    names = [
-        BEST,
-        SURROGATE,
-        OURS,
-        "a rejector that reads, printed",
-        "a rejector that reads, shifted",
+    both = [f"a rejector that reads, u = 1, {kind}" for kind in ("printed", "shifted")]
+    others = [f"a rejector that reads, u = {u}, shifted" for u in (0, 0.5, 1.5, 2)]
+    names = {0.0: both, 0.2: [*both, *others]}
+    assert [row[:2] for row in table.rows] == [
+        [p, name] for p in names for name in (BEST, SURROGATE, OURS, *names[p], FORESEEN)
     ]
-    assert [row[:2] for row in table.rows] == [[p, name] for p in (0.0, 0.2) for name in names]
     assert {"training an adapter, 1 layers"} == set(steps)
     # Nothing is trained again, and what reading takes has no place among published costs.
     trained, again = len(steps), readers(bed, fold, reading, prices=(0.0, 0.2))
     assert again.rows == table.rows
-    assert len(list((tmp_path / "runs").iterdir())) == 4
+    assert len(list((tmp_path / "runs").iterdir())) == 8 + 1
     assert len(steps) <= 2 * trained
     assert reading.allocate(fold, reading.reads[0], 0.2).deciding is None
 
@@ -701,6 +715,7 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
         prices=(0.0, 0.2),
         only=SOME,
         draw=tmp_path / "out",
+        reads=[Reads(layers=1, max_length=32, rank=2)],
     )
     titles = [table.title for table in found.tables]
     first = "ten readers, SQuAD"
@@ -730,6 +745,49 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
     assert "answers given, price 0" in words(tmp_path / "out-specialists-calibration.svg")
     with pytest.raises(InputError, match="there is no row 'nobody'"):
         run(data, backbone, tmp_path / "run", only=["nobody"])
+
+
+def test_one_verifier_for_all_sets_hears_who_was_asked(
+    data: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    """Of agents that were not asked it knows nothing: changed answers of theirs change no chance."""
+    bed = squad(data, backbone, ArrayCache(tmp_path), silent)
+    known = np.array([[True] * 3 + [False] * (len(bed.agents) - 3), [True] * len(bed.agents)])
+    few, all_ = one_for_all(bed.said, bed.em, known)
+    assert few is not None
+    assert all_ is not None
+    other = bed.said.take(np.roll(np.arange(len(bed)), 1))
+    mixed = replace(
+        bed.said, given=np.where(known[0], bed.said.given, other.given), own=bed.said.own + 0.0
+    )
+    np.testing.assert_array_equal(few(bed.said)[:, :3], few(mixed)[:, :3])
+    assert not few(bed.said)[:, 3:].any()
+    assert (all_(bed.said) > 0).sum() == bed.said.given.sum()
+    # The same as one of its own where there is no other set.
+    (alone,) = one_for_all(bed.said, bed.em, known[1:])
+    own = Verifier.learn(bed.said, bed.em, known[1])
+    assert alone is not None
+    np.testing.assert_allclose(alone(bed.said), own(bed.said), atol=1e-5)
+
+
+def test_prices_that_are_believed_change_no_record(
+    data: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    bed = squad(data, backbone, ArrayCache(tmp_path), silent)
+    fold = Fold.of(bed, 0, 0)
+    learned = fold.neighbours
+    believing = fold.believing(np.append(np.full(fold.agents - 1, 1e4), 1.0))
+    assert believing.neighbours is learned
+    assert believing.units[:-1] == pytest.approx(1e4 * fold.units[:-1])
+    assert fold.units[-1] == believing.units[-1] == 1
+    every = {row.name: row for row in rows(bed)}
+    asked = {
+        name: [every[name].decide(each, 0.1).asked.any() for each in (fold, believing)]
+        for name in (BEST, OURS)
+    }
+    assert all(all(each) for each in asked.values())
+    # Whoever is held to be dearer than the dearest is not asked.
+    assert every[BEST].decide(believing, 0.5).asked[:, -1].all()
 
 
 def test_the_area_under_a_frontier() -> None:

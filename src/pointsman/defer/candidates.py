@@ -129,6 +129,20 @@ class Said:
             self.looked[:, agents],
         )
 
+    def hearing(self, agents: Mask) -> Said:
+        """The same where all but these agents [A] said nothing."""
+        pairs = agents[:, None] & agents[None, :]
+        return Said(
+            self.given & agents,
+            self.same & pairs,
+            self.overlap * pairs,
+            self.bounds * pairs[:, :, None],
+            self.shape,
+            self.asked,
+            self.own * agents,
+            self.looked * agents,
+        )
+
     @classmethod
     def stacked(cls, parts: Sequence[Said]) -> Said:
         """All questions of several."""

@@ -18,7 +18,7 @@ from pointsman.defer.candidates import Floats, Mask, Said
 from pointsman.defer.cost import Choices, alike
 from pointsman.defer.foresight import Foresight
 from pointsman.defer.regression import Regression, predicted
-from pointsman.defer.verifier import Verifier, sureness, worthiest
+from pointsman.defer.verifier import Learn, Verifier, one_each, sureness, worthiest
 from pointsman.errors import ConfigError
 
 _ALL_SETS = 4
@@ -140,8 +140,10 @@ class Cascade:
         right: npt.NDArray[np.floating],
         folds: npt.NDArray[np.int64],
         stations: Mask,
+        verifiers: Learn = one_each,
     ) -> Cascade:
-        """From what was said, what was known `before` [n, d], and whether it was `right` [n, A] in [0, 1].
+        """From what was said, what was known `before` [n, d], and whether it was `right` [n, A] in [0, 1];
+        `verifiers` learns those of the stations.
 
         What a station is worth is learned from what verifiers and foresight say of questions that they did
         not learn from: `folds` [n] number their parts, which must not share a source.
@@ -152,16 +154,14 @@ class Cascade:
             mine, there = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             others, part = said.take(there), said.take(mine)
             hints[mine] = Foresight.learn(before[there], right[there])(before[mine])
-            for k, asked in enumerate(stations):
-                if asked.any():
-                    chances[k, mine] = Verifier.learn(others, right[there], asked)(part)
+            for k, verifier in enumerate(verifiers(others, right[there], stations)):
+                if verifier is not None:
+                    chances[k, mine] = verifier(part)
         sure = [sureness(said, *each) for each in zip(stations, chances, strict=True)]
-        verifiers = [
-            Verifier.learn(said, right, asked) if asked.any() else None for asked in stations
-        ]
+        made = verifiers(said, right, stations)
         known = np.asarray(right, dtype=np.float32)
         foresight = Foresight.learn(before, right)
-        return cls(stations, verifiers, foresight, hints, chances, np.stack(sure), known, folds)
+        return cls(stations, made, foresight, hints, chances, np.stack(sure), known, folds)
 
     def worth(self, alpha: npt.NDArray[np.floating] | float = 1.0) -> npt.NDArray[np.float64]:
         """What the answer given at each station was worth on the record [n, K], 1 - α_j · error_j of the agent

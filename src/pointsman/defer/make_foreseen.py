@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import log_expit
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -20,9 +19,8 @@ from pointsman.defer.adapted import Pair, Part, Reads, learn, outputs, reading_g
 from pointsman.defer.answered import Answered
 from pointsman.defer.card import foreseeing_card
 from pointsman.defer.cost import Pricing, Unit, cheapest
-from pointsman.defer.evidence import surely_above
+from pointsman.defer.evidence import calibrated, surely_above
 from pointsman.defer.foreseen import Foresight, Learned
-from pointsman.defer.logistic import Logistic
 from pointsman.defer.make import PRICES, AtPrice, Made
 from pointsman.defer.record import Show
 from pointsman.defer.saved import KIND, check_allocator_replaceable
@@ -32,10 +30,7 @@ from pointsman.training.loop import Progress
 
 # Of every five sources one reports and one says what the outputs are worth.
 _REPORTS, _CALIBRATES = 4, 3
-_PENALTY = 1e-2
 _WEIGHED = ("scale", "shift", "units", "alpha")
-# Twice what tells an agent's hard questions from its easy ones must make its record likelier (1.96 squared).
-_LIKELIER = 3.84
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +184,7 @@ def _weighed(
     scale, shift, sure = np.ones(count), np.zeros(count), [True] * count
     if plan.at is None:
         for j in range(count):
-            scale[j], shift[j], sure[j] = _chances(said[:, j], right[:, j])
+            scale[j], shift[j], sure[j] = calibrated(said[:, j], right[:, j])
         return Foresight("errors", part, plan.reads, scale, shift, *terms), sure
     utility = 1 - pricing.scaled(plan.at).costs(1 - right)
     best = int(utility.mean(axis=0).argmax())
@@ -200,25 +195,6 @@ def _weighed(
         part = replace(part, weight=torch.zeros_like(part.weight), bias=bias)
         sure = [False] * count
     return Foresight("surrogate", part, plan.reads, scale, shift, *terms, plan.at), sure
-
-
-def _chances(
-    said: npt.NDArray[np.floating], right: npt.NDArray[np.float64]
-) -> tuple[float, float, bool]:
-    """The slope and the level that make chances of an agent's outputs [n], the slope 0 without evidence."""
-    one = Logistic.learn(said[:, None], right[:, None], _PENALTY)
-    slope = float(one.weights[0, 0] / one.spread[0])
-    level = float(one.bias[0]) - slope * float(one.mean[0])
-    mean = float(np.clip(right.mean(), 1e-3, 1 - 1e-3))
-    always = float(np.log(mean / (1 - mean)))
-    gained = _log_likelihood(slope * said + level, right) - _log_likelihood(
-        np.full(len(right), always), right
-    )
-    return (slope, level, True) if slope > 0 and 2 * gained > _LIKELIER else (0.0, always, False)
-
-
-def _log_likelihood(logits: npt.NDArray[np.floating], right: npt.NDArray[np.float64]) -> float:
-    return float((right * log_expit(logits) + (1 - right) * log_expit(-logits)).sum())
 
 
 def _at(

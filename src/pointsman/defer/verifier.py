@@ -8,6 +8,7 @@ that and over who agrees.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +120,15 @@ class Verifier:
         of_each = (chances[:, None, :] * said.same).max(-1)
         found[:, self.asked] = np.where(said.given, np.maximum(of_each, _UNLIKELY), 0)
         return found
+
+
+Learn = Callable[[Said, npt.NDArray[np.floating], Mask], Sequence[Verifier | None]]
+"""What was said, how right it was [n, A], stations [K, A] -> a verifier for each, None for nobody."""
+
+
+def one_each(said: Said, right: npt.NDArray[np.floating], stations: Mask) -> list[Verifier | None]:
+    """A verifier of its own for every station."""
+    return [Verifier.learn(said, right, asked) if asked.any() else None for asked in stations]
 
 
 def state(said: Said, chances: Floats) -> Floats:

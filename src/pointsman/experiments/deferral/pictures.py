@@ -76,9 +76,12 @@ def draw_calibration(
     path: Path,
 ) -> Path:
     """How often what was foreseen came true: of all agents before anyone was asked, and of the answers given."""
-    before = np.concatenate([1 - fold.expected for fold in folds])
+    foreseen = {
+        "all agents, before asking": np.concatenate([fold.foreseen for fold in folds]),
+        "the same, logistic": np.concatenate([1 - fold.expected for fold in folds]),
+    }
     right = np.concatenate([fold.test.em for fold in folds])
-    diagrams = {"all agents, before asking": reliability(before.ravel(), right.ravel())}
+    diagrams = {what: reliability(each.ravel(), right.ravel()) for what, each in foreseen.items()}
     rows = np.arange(len(bed))
     for price in prices:
         given = found[OURS, price]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import get_args
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
-from pointsman.defer.cascade import Cascade, stations
+from pointsman.defer.cascade import Cascade, Planned, stations
 from pointsman.defer.cost import Choices, alike, cheapest, one_agent
 from pointsman.defer.foresight import among_nearest, unit
 from pointsman.defer.lift import Lift
@@ -22,8 +23,9 @@ from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit
 from pointsman.defer.rejector import Rejector
 from pointsman.defer.surrogate import Weights, deferral, margins, mild, picce
-from pointsman.defer.verifier import Verifier, best
+from pointsman.defer.verifier import Learn, Verifier, best, one_each
 from pointsman.experiments.deferral.bed import FOLDS, Bed, Floats
+from pointsman.experiments.deferral.shared import one_for_all
 
 US = (0.0, 0.5, 1.0, 1.5, 2.0)
 REJECTOR = Fit(hidden=64, epochs=10, batch=256, learning_rate=2e-3, decay=0.1)
@@ -76,9 +78,17 @@ class Learned:
     @cached_property
     def cascade(self) -> Cascade:
         """Looks before it asks."""
+        return self._cascade(one_each)
+
+    @cached_property
+    def shared(self) -> Cascade:
+        """The same with one verifier for all sets of agents."""
+        return self._cascade(one_for_all)
+
+    def _cascade(self, verifiers: Learn) -> Cascade:
         train = self.train
         sets = stations(train.units.tolist())
-        return Cascade.learn(train.said, self.known, train.em, self.inner, sets)
+        return Cascade.learn(train.said, self.known, train.em, self.inner, sets, verifiers)
 
 
 class Fold:
@@ -88,6 +98,13 @@ class Fold:
         self.learned = learned
         self.test = test
         self.rows = rows
+        self._factors: Floats | float = 1.0
+
+    def believing(self, factors: Floats) -> Fold:
+        """The same where agents are held to take so many times [A] what they do; what was learned is shared."""
+        other = copy(self)
+        other._factors = factors
+        return other
 
     @classmethod
     def of(cls, bed: Bed, number: int, seed: int) -> Fold:
@@ -129,14 +146,14 @@ class Fold:
     @property
     def units(self) -> Floats:
         """What each agent takes, the dearest 1."""
-        return np.asarray(self.train.units / self.train.units.max())
+        return np.asarray(self.train.units / self.train.units.max() * self._factors)
 
     def taken(self, bed: Bed) -> Floats:
         """What each question of a bed took of each agent [n, A], the dearest agent's mean 1.
 
         That is known before anybody is asked: it follows from the model and the length of the passage.
         """
-        return np.asarray(bed.costs / self.train.units.max())
+        return np.asarray(bed.costs / self.train.units.max() * self._factors)
 
     def costs(self, price: float, bed: Bed, right: Floats) -> Floats:
         """c_j = error_j + β_j [n, A] of a bed's questions at a price, by how `right` [n, A] each agent was."""
@@ -164,6 +181,14 @@ class Fold:
         """Expected errors of each agent, by a logistic regression on what is known before."""
         train, test = self.known
         return 1 - Logistic.learn(train, self.train.em, 0.03)(test)
+
+    @cached_property
+    def foreseen(self) -> Floats:
+        """How likely each agent is right [n, A] as the cascade sees it before anyone is asked."""
+        cascade = self.cascade
+        planned = Planned(cascade, self.units, 0.0, np.ones(self.agents, dtype=bool))
+        hints = cascade.foresight(self.known[1])
+        return planned.look(cascade.start, self.test.said, hints).foreseen.astype(np.float64)
 
     @cached_property
     def lift(self) -> Lift:
@@ -231,6 +256,7 @@ def rows(bed: Bed) -> list[Row]:
         Row(LIFT, "ours", _lifted),
         Row(OURS, "ours", _looked),
         Row("the same, shuffled", "control", _shuffled),
+        Row("the same, one verifier for all sets", "control", _sharing),
         Row(TOGETHER, "control", _together),
         Row(EVERYONE, "ours", lambda fold, price: fold.everyone),
         Row(ORACLE, "bound", _oracle),
@@ -393,15 +419,19 @@ def _looked(fold: Fold, price: float) -> Given:
     return looking(fold, price, fold.known[1])
 
 
-def looking(
-    fold: Fold, price: float, before: npt.NDArray[np.float32], mistaken: Floats | float = 1.0
-) -> Given:
-    """Looks before it asks, where this is known before [n, d]; it holds agents to take `mistaken` [A] times
-    what they do.
-    """
+def looking(fold: Fold, price: float, before: npt.NDArray[np.float32]) -> Given:
+    """Looks before it asks, where this is known before [n, d]."""
+    return _asked(fold, fold.cascade, price, before)
+
+
+def _asked(fold: Fold, cascade: Cascade, price: float, before: npt.NDArray[np.float32]) -> Given:
     times = fold.taken(fold.test) / fold.units
-    asked = fold.cascade.ask(fold.test.said, before, fold.units * mistaken, price, times=times)
+    asked = cascade.ask(fold.test.said, before, fold.units, price, times=times)
     return Given(asked.choice, asked.seen, asked.chance.astype(float), fold.test.encoding)
+
+
+def _sharing(fold: Fold, price: float) -> Given:
+    return _asked(fold, fold.learned.shared, price, fold.known[1])
 
 
 def _shuffled(fold: Fold, price: float) -> Given:

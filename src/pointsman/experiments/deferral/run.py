@@ -13,6 +13,7 @@ import numpy as np
 from pointsman.backbone.encoder import Backbone
 from pointsman.data.arrays import ArrayCache
 from pointsman.defer.abstain import threshold
+from pointsman.defer.adapted import Reads
 from pointsman.evaluate.calibration import ece
 from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
@@ -28,18 +29,19 @@ from pointsman.experiments.deferral.economy import economy
 from pointsman.experiments.deferral.hops import check_several, several
 from pointsman.experiments.deferral.measured import outcome, taken, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
-from pointsman.experiments.deferral.reading import Reading, readers
+from pointsman.experiments.deferral.reading import FORESEEN, Reading, readers
 from pointsman.experiments.deferral.rows import (
     BEST,
+    NEAREST,
     OURS,
     REJECTOR,
+    SURROGATE,
     Fold,
     Given,
     Learned,
     Row,
     all_folds,
     decided,
-    looking,
     rows,
 )
 from pointsman.experiments.deferral.specialists import SETS, Sizes, Specialists
@@ -55,6 +57,7 @@ PRICES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 WRONG = (0.1, 0.5, 2.0, 10.0)
 """By how much the prices of all agents but the dearest are mistaken."""
 
+READS = (Reads(), Reads(layers=None))
 PROMISES = (0.02, 0.05, 0.1, 0.2)
 
 Results = Mapping[tuple[str, float], Given]
@@ -74,14 +77,16 @@ def run(
     only: Sequence[str] | None = None,
     draw: Path | None = None,
     answers: Path | None = None,
+    reads: Sequence[Reads] = READS,
     show: Show | None = None,
 ) -> Report:
     """Both beds of recorded agents, five-fold, and readers of our own that begin as `reader`, if there is one.
 
     `folder` keeps what encoding and training gave. `fast` answers, an encoder of the same weights that
     need not train. What our own readers said that stands in the folder `answers` is not asked again, and
-    what is asked is put there: with all of it there none is trained. `limit` bounds the questions of each bed with recorded answers. `only` names the rows,
-    and leaves out what else there is to say of them. Raises InputError for a name that no row has, and
+    what is asked is put there: with all of it there none is trained. `reads` are the ways in which a rejector
+    reads. `limit` bounds the questions of each bed with recorded answers. `only` names the rows, and leaves
+    out what else there is to say of them. Raises InputError for a name that no row has, and
     where the test bed is not there.
     """
     show = show or silent
@@ -110,11 +115,11 @@ def run(
         learned = Learned(record, 0, seed)
         beds["specialists"] = (test, [Fold.whole(learned, test)])
     for short, (bed, folds) in beds.items():
-        found, chosen = measure(bed, folds, prices, only, show)
+        reading = Reading(backbone, fast or backbone, folder, show, reads)
+        found, chosen = measure(bed, folds, prices, only, show, reading)
         tables += report(bed, folds, found, chosen, prices)
         if only is None:
             show(f"{bed.name}: ablations", 0, 1)
-            reading = Reading(backbone, fast or backbone, folder, show)
             # Through an adapter it takes minutes a fold; there is one fold of our own readers' questions.
             tables += [
                 rejectors(bed, folds, reading if len(folds) == 1 else None),
@@ -162,9 +167,10 @@ def measure(
     prices: Sequence[float],
     only: Sequence[str] | None,
     show: Show,
+    reading: Reading,
 ) -> tuple[dict[tuple[str, float], Given], list[Row]]:
     """What every row did with every question at every price, by row's name and price."""
-    chosen = named(rows(bed), only)
+    chosen = named([*rows(bed), Row(FORESEEN, "ours", reading.foresee)], only)
     found = {}
     for i, row in enumerate(chosen):
         for price in prices:
@@ -319,22 +325,23 @@ def _below(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float
 
 def wrong_prices(bed: Bed, folds: Sequence[Fold], prices: Sequence[float]) -> Table:
     """What a mistaken price list costs: cheap agents priced by a factor of what they take."""
-    columns: list[Column | str] = [Column("price", decimals=2)]
-    columns += [
-        Column(f"cheap ones × {factor:g}", scale=100, decimals=2) for factor in (1.0, *WRONG)
-    ]
+    factors = (1.0, *WRONG)
+    columns: list[Column | str] = [Column("price", decimals=2), "row"]
+    columns += [Column(f"cheap ones × {factor:g}", scale=100, decimals=2) for factor in factors]
+    every = {row.name: row for row in rows(bed)}
     cells: list[list[Cell]] = []
+    mistaken = {
+        factor: [fold.believing(np.append(np.full(fold.agents - 1, factor), 1.0)) for fold in folds]
+        for factor in factors
+    }
     for price in prices:
-        line: list[Cell] = [price]
-        for factor in (1.0, *WRONG):
-            total = 0.0
-            for fold in folds:
-                mistaken = np.append(np.full(fold.agents - 1, factor), 1.0)
-                given = looking(fold, price, fold.known[1], mistaken)
-                total += float(utility(fold.test, given, price).sum())
-            line.append(total / len(bed))
-        cells.append(line)
-    note = "Utility of looking before asking by the true prices, planned by the mistaken ones."
+        for name in (BEST, NEAREST, SURROGATE, OURS):
+            line: list[Cell] = [price, name]
+            for each in mistaken.values():
+                given = decided(bed, every[name], price, each)
+                line.append(float(utility(bed, given, price).mean()))
+            cells.append(line)
+    note = "Utility by the true prices; learned, chosen and planned by the mistaken ones."
     return Table(f"{bed.name}: mistaken prices", columns, cells, [note])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pointsman.evaluate.calibration import ece
+from pointsman.evaluate.significance import bootstrap_interval
 from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.deferral.ablations import PRICE
 from pointsman.experiments.deferral.bed import Bed
@@ -41,12 +42,14 @@ def tampered(own: Specialists, plain: Learned) -> Table:
         Column("asked others than before", scale=100),
         Column("believed right", scale=100),
         Column("ECE", decimals=3),
+        Column("EM against best single", scale=100, decimals=2),
     ]
     cells: list[list[Cell]] = []
     # What each way learned does not depend on the test.
     defended = Learned(hardened, 0, seed)
     before: dict[str, Given] = {}
     for name, test in tests.items():
+        single = outcome(test, decided(test, every[BEST], PRICE, [Fold.whole(plain, test)]))[0]
         for way, learned in (
             (BEST, plain),
             (SURROGATE, plain),
@@ -64,6 +67,7 @@ def tampered(own: Specialists, plain: Learned) -> Table:
                 line += [None, None]
             else:
                 line += [float((sure >= 0.5).mean()), ece(sure, em.astype(bool))]
+            line.append(bootstrap_interval(em - single, test.clusters.tolist()))
             cells.append(line)
     count = len(tests[PLAIN])
     note = (
