@@ -449,6 +449,26 @@ def test_where_there_is_no_answer_silence_is_right() -> None:
     assert asked.seen[~none, 1].mean() > 0.85
 
 
+def test_whoever_was_right_on_the_nearest_questions_as_a_plan(cascade: Cascade) -> None:
+    """Its value on the record by hand, and what it asks about new questions; with weights of errors too."""
+    taken = 0.3 * (cascade.stations @ UNITS)
+    one = cascade.stations.sum(axis=1) == 1
+    for alpha in (np.ones(4), np.array([1.0, 0.5, 1.0, 2.0])):
+        worth, plan = cascade._nearest(cascade.worth(alpha) - taken, one, taken, alpha)
+        chosen = (1 - alpha * (1 - cascade.hints[:, 1:]) - 0.3 * UNITS).argmax(axis=1)
+        rows = np.arange(len(chosen))
+        got = 1 - alpha[chosen] * (1 - cascade.right[rows, chosen]) - 0.3 * UNITS[chosen]
+        assert worth == pytest.approx(got.mean(), abs=1e-6)
+        planned = Planned(cascade, UNITS, 0.3, np.ones(4, dtype=bool), alpha)
+        planned._plan = plan
+        hints = cascade.foresight(TEST[2][:50])
+        looks = planned.look(cascade.start, TEST[0].take(np.arange(50)), hints).looks
+        expected = (1 - alpha * (1 - hints[:, 1:]) - 0.3 * UNITS).argmax(axis=1)
+        np.testing.assert_array_equal(
+            cascade.stations[looks.argmax(axis=1)], np.eye(4, dtype=bool)[expected]
+        )
+
+
 def test_what_each_agent_is_foreseen_to_be_right_at(cascade: Cascade) -> None:
     """On questions that nothing was learned from as often as it is, and by how easy the question looks."""
     planned = Planned(cascade, UNITS, 0.1, np.ones(4, dtype=bool))

@@ -191,9 +191,10 @@ class Cascade:
     ) -> Plan:
         """What to do at a price, where only those `allowed` [A] may be asked and agents' errors weigh `alpha` [A].
 
-        Of four plans the one that was worth most on questions of the record that its regressions did not
-        learn from: always the same agents; one agent, or several at once, by what is foreseen of the
-        question; or to look at what was said before asking on. Of equal ones the first.
+        Of five plans the one that was worth most on questions of the record that it did not learn from:
+        always the same agents; the one agent that was right on the nearest questions; one agent, or several
+        at once, by all that is foreseen of the question; or to look at what was said before asking on. Of
+        equal ones the first.
         """
         taken = price * (self.stations @ np.asarray(units, dtype=np.float64))
         ways = self._ways & (self.stations <= allowed).all(axis=1)
@@ -203,17 +204,47 @@ class Cascade:
         mean = np.where(several, worth.mean(axis=0) - taken, -np.inf)
         same = np.arange(len(taken)) == mean.argmax()
         one = several & (self.stations.sum(axis=1) == 1)
-        plans = [self._at_once(worth - taken, among) for among in (same, one, several)]
+        plans = [self._at_once(worth - taken, same)]
+        if one.any():
+            plans.append(self._nearest(worth - taken, one, taken, alpha))
+        plans += [self._at_once(worth - taken, among) for among in (one, several)]
         return max([*plans, self._looking(worth, taken, ways)], key=lambda each: each[0])[1]
+
+    def _nearest(
+        self,
+        worth: npt.NDArray[np.float64],
+        one: Mask,
+        taken: npt.NDArray[np.floating],
+        alpha: npt.NDArray[np.floating] | float,
+    ) -> tuple[float, Plan]:
+        """What it is worth [n, K] on the record to ask whichever of the agents that are stations alone, `one`
+        [K], has the largest share right among the nearest questions, weighed and less what it takes; and that
+        plan. Nothing is fitted that could take chance for promise.
+        """
+        agents = self.stations.shape[1]
+        weights = np.broadcast_to(np.asarray(alpha, dtype=np.float64), agents)
+        of_each = np.zeros((1 + self._width, len(self.stations)))
+        for k in np.flatnonzero(one):
+            j = int(self.stations[k].argmax())
+            of_each[0, k], of_each[1 + self._width - agents + j, k] = 1 - weights[j], weights[j]
+        of_each[0] -= taken
+        looks = predicted(_curve(self.hints, self.sure[self.start]), of_each)
+        chosen = np.where(one, looks, -np.inf).argmax(axis=1)
+        found = worth[np.arange(len(worth)), chosen]
+        return float(found.mean()), self._blind(of_each.astype(np.float32), one)
 
     def _at_once(self, worth: npt.NDArray[np.float64], among: Mask) -> tuple[float, Plan]:
         """What it is worth [n, K] on the record to ask all of one station, of those `among` [K], and that plan."""
-        open_ = np.flatnonzero(among)
+        found, weights = self._onward(self.start, worth, np.flatnonzero(among))
+        return float(found.mean()), self._blind(weights, among)
+
+    def _blind(self, weights: Floats, among: Mask) -> Plan:
+        """To go from the start to whichever of the stations `among` [K] looks best by these weights [1 + f, K]."""
         ways = np.zeros_like(self._ways)
         ways[self.start] = among
-        weights: list[Floats] = [np.zeros((0, len(ways)), np.float32)] * len(ways)
-        found, weights[self.start] = self._onward(self.start, worth, open_)
-        return float(found.mean()), Plan(weights, ways, blind=True)
+        every: list[Floats] = [np.zeros((0, len(ways)), np.float32)] * len(ways)
+        every[self.start] = weights
+        return Plan(every, ways, blind=True)
 
     def _onward(
         self, k: int, targets: npt.NDArray[np.float64], open_: npt.NDArray[np.int64]
