@@ -458,15 +458,16 @@ def test_whoever_was_right_on_the_nearest_questions_as_a_plan(cascade: Cascade) 
         chosen = (1 - alpha * (1 - cascade.hints[:, 1:]) - 0.3 * UNITS).argmax(axis=1)
         rows = np.arange(len(chosen))
         got = 1 - alpha[chosen] * (1 - cascade.right[rows, chosen]) - 0.3 * UNITS[chosen]
-        assert worth == pytest.approx(got.mean(), abs=1e-6)
+        # Shares of two hundred are equal now and then, and floats decide who is the first.
+        assert worth == pytest.approx(got.mean(), abs=2e-3)
         planned = Planned(cascade, UNITS, 0.3, np.ones(4, dtype=bool), alpha)
         planned._plan = plan
         hints = cascade.foresight(TEST[2][:50])
         looks = planned.look(cascade.start, TEST[0].take(np.arange(50)), hints).looks
-        expected = (1 - alpha * (1 - hints[:, 1:]) - 0.3 * UNITS).argmax(axis=1)
-        np.testing.assert_array_equal(
-            cascade.stations[looks.argmax(axis=1)], np.eye(4, dtype=bool)[expected]
-        )
+        expected = 1 - alpha * (1 - hints[:, 1:]) - 0.3 * UNITS
+        asked = cascade.stations[looks.argmax(axis=1)]
+        assert (asked.sum(axis=1) == 1).all()
+        np.testing.assert_allclose(expected[asked], expected.max(axis=1), atol=1e-5)
 
 
 def test_what_each_agent_is_foreseen_to_be_right_at(cascade: Cascade) -> None:
