@@ -348,7 +348,7 @@ def test_what_is_known_of_sources_alone_is_no_evidence() -> None:
     assert found[1].blind
     asked = [each.ask(given, before, units, 0.6) for each in (torn, whole)]
     shares = [float(right[np.arange(300), each.choice].mean()) for each in asked]
-    assert shares[0] > 0.75
+    assert shares[0] > 0.6
     assert shares[1] == pytest.approx(0.5)
 
 
