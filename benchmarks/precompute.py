@@ -48,7 +48,7 @@ def main() -> None:
     batch = [rng.choice(texts) for _ in range(BATCH)]
     rows: list[list[Cell]] = []
     for cut in (2, 3, 4, 5):
-        backbone = Backbone.load(device="cpu", attention="eager")
+        backbone = Backbone.load(device="cpu", to_train=True)
         whole = new_adapter(backbone.model, RANK, 2 * RANK, torch.Generator().manual_seed(0))
         adapter = LoraAdapter(
             {n: p for n, p in whole.layers.items() if int(n.split(".")[2]) >= cut}

@@ -64,6 +64,46 @@ def test_every_family_gives_the_same_states(
     assert (chosen == ATTENTION) == (family not in ("MPNet", "ModernBert"))
 
 
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_gradients_are_those_of_the_plain_attention(family: str) -> None:
+    import transformers
+
+    config = getattr(transformers, f"{family}Config")(**{**SIZES, **FAMILIES[family]})
+    made: Any = getattr(transformers, f"{family}Model")
+    torch.manual_seed(0)
+    plain = made._from_config(config, attn_implementation="eager").eval()
+    fast = made._from_config(
+        config, attn_implementation=attention_for(config.model_type, torch.float32)
+    ).eval()
+    fast.load_state_dict(plain.state_dict())
+    found = []
+    for model in (plain, fast):
+        # Of the first layer nothing is learned: it runs as it does without gradients.
+        for name, weight in model.named_parameters():
+            weight.requires_grad_("layer.1." in name)
+        states = model(input_ids=IDS, attention_mask=MASK).last_hidden_state
+        (states[MASK.bool()] ** 3).sum().backward()
+        found.append({n: w.grad for n, w in model.named_parameters() if w.requires_grad})
+    assert any("query.weight" in name for name in found[0])
+    for name, gradient in found[0].items():
+        other = found[1][name]
+        if gradient is None:
+            assert other is None
+            continue
+        assert torch.allclose(gradient, other, rtol=1e-3, atol=1e-4), name
+
+
+def test_dropout_of_attention_is_heeded_in_training() -> None:
+    torch.manual_seed(0)
+    q, k = (torch.randn(1, 1, 64, 4, requires_grad=True) for _ in range(2))
+    v = torch.ones(1, 1, 64, 4)
+    kept, _ = attention(nn.Identity(), q, k, v, None)
+    assert torch.allclose(kept, torch.ones_like(kept))
+    dropped, _ = attention(nn.Identity(), q, k, v, None, dropout=0.5)
+    assert 0.7 < float(dropped.detach().mean()) < 1.3
+    assert float(dropped.detach().std()) > 0.05
+
+
 def test_attention_by_hand() -> None:
     # One head of width 1 over keys 0 and ln 3, scale 1: weights 1/4 and 3/4 for the query 1. The
     # third token is padding, whose value would show.

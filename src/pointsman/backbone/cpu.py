@@ -1,4 +1,4 @@
-"""Faster ways through a frozen encoder on a CPU, for inference; the modules and weights stay.
+"""Faster ways through a frozen encoder on a CPU; the modules and weights stay.
 
 Three things cost more than they must in a plain forward pass:
 
@@ -9,7 +9,9 @@ Three things cost more than they must in a plain forward pass:
 - glibc gives large blocks back to the system as soon as they are free, and the next one comes
   page by page: half of the time of a pass may go into that.
 
-Where gradients are needed the modules do what they always did.
+Where gradients are needed the modules do what they always did, and attention is written out in as few
+passes over its scores as there can be: the fused kernel's backward pass takes longer than all the rest
+of a step.
 """
 
 from __future__ import annotations
@@ -130,10 +132,14 @@ def attention(
     """softmax(scaling · q kᵀ) v for heads [n, heads, length, d]; gives [n, length, heads, d].
 
     `attention_mask` [n, length] is 1 on real tokens, which come first in every row. What padding
-    attends to is left zero. Signature and return are those of transformers' attention interface.
+    attends to is left zero where no gradient is needed, and means nothing where one is. Signature and
+    return are those of transformers' attention interface.
     """
     n, heads, length, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
+    learned = any(each.requires_grad for each in (query, key, value))
+    if torch.is_grad_enabled() and learned:
+        return _attend_learning(query, key, value, attention_mask, scale, dropout), None
     lengths = [length] * n if attention_mask is None else attention_mask.sum(1).tolist()
     out = query.new_empty(n, length, heads, width)
     for rows in _chunks(lengths, _SCORES // heads):
@@ -171,6 +177,21 @@ def _attend_bf16(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale:
         tail.masked_fill_(~_real(lengths, padded)[..., shortest:], float("-inf"))
     weights = torch.softmax(scores, -1)
     return torch.bmm(weights, values.view(-1, padded, width)).view(q.shape)
+
+
+def _attend_learning(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, dropout: float
+) -> Tensor:
+    """Attention with gradients, of [n, heads, length, d]: [n, length, heads, d]. Queries are scaled, not the
+    many scores, and padding is masked only where there is some.
+    """
+    scores = (q * scale) @ k.transpose(2, 3)
+    if mask is not None and not bool(mask.all()):
+        scores = scores.masked_fill_(mask[:, None, None] == 0, float("-inf"))
+    weights = torch.softmax(scores, -1)
+    if dropout:
+        weights = nn.functional.dropout(weights, dropout)
+    return (weights @ v).transpose(1, 2)
 
 
 def _real(lengths: Sequence[int], longest: int) -> Tensor:

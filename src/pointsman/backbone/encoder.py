@@ -97,12 +97,14 @@ class Backbone:
         device: str | None = None,
         dtype: str | None = None,
         attention: str | None = None,
+        to_train: bool = False,
     ) -> Backbone:
         """Load an encoder: None is the default, else a directory or a Hugging Face hub name.
 
         `device` is auto, cpu, cuda or mps; `dtype` auto, fp32, bf16, fp16, or on a CPU int8: fp32
         whose linear layers multiply in 8-bit integers, for inference. `attention` is transformers'
-        name of the implementation, None the fastest one. Raises ModelError or ConfigError.
+        name of the implementation, None the fastest one; of an encoder that is `to_train` the one whose
+        gradients are fastest. Raises ModelError or ConfigError.
         """
         weights = locate(name)
         layout = read_layout(weights.path)
@@ -113,7 +115,7 @@ class Backbone:
             raise ConfigError(f"dtype int8 is for CPUs; {chosen_device} takes fp16, bf16 or fp32")
         if attention is None and on_cpu:
             family = str(_json(weights.path / "config.json").get("model_type", ""))
-            attention = attention_for(family, chosen_dtype)
+            attention = attention_for(family, chosen_dtype) or ("eager" if to_train else None)
         model, tokenizer = _load_transformer(weights.path, weights.name, chosen_dtype, attention)
         model.to(chosen_device)
         if on_cpu:

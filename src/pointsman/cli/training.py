@@ -59,13 +59,10 @@ def check_free(folder: Path, check: Callable[[Path], None] | None = None) -> Non
 
 
 def encoder_to_train(name: str | Path | None, device: str = "auto") -> Backbone:
-    """The encoder as it trains best.
-
-    On a CPU gradients take longer through the fused attention than through all the rest.
-    """
+    """The encoder as it trains best."""
     from pointsman.backbone.encoder import Backbone
 
-    return Backbone.load(name, device=device, attention="eager")
+    return Backbone.load(name, device=device, to_train=True)
 
 
 def reader_folder(name: str) -> Path:

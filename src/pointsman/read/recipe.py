@@ -65,11 +65,8 @@ class Recipe:
 
 
 def training_backbone(name: str | Path | None, device: str | None = None) -> Backbone:
-    """The base as it trains best: bf16 where the processor multiplies it, and attention written out.
-
-    On a CPU the backward pass of PyTorch's fused attention takes longer than all the rest of a step.
-    """
-    return Backbone.load(name, device=device, attention="eager")
+    """The base as it trains best: bf16 where the processor multiplies it, and fast gradients."""
+    return Backbone.load(name, device=device, to_train=True)
 
 
 def train_reader(
