@@ -10,10 +10,11 @@ import pytest
 
 from pointsman.defer.abstain import NEVER, threshold
 from pointsman.defer.candidates import Said, features, first_of_each, question_kind, said
-from pointsman.defer.cascade import Cascade, Planned, stations
+from pointsman.defer.cascade import Cascade, Planned
 from pointsman.defer.lift import ItemResponse, Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit, fit
+from pointsman.defer.stations import stations
 from pointsman.defer.verifier import Logit, Verifier, best, worthiest
 from pointsman.errors import ConfigError, InputError
 from pointsman.evaluate.calibration import ece

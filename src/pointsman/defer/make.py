@@ -17,10 +17,11 @@ from pointsman.defer.answered import FOLDS, Answered
 from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said, said
 from pointsman.defer.card import allocator_card
-from pointsman.defer.cascade import Cascade, stations
+from pointsman.defer.cascade import Cascade
 from pointsman.defer.cost import Pricing, Unit
 from pointsman.defer.record import Show
 from pointsman.defer.saved import check_allocator_replaceable, save_allocator
+from pointsman.defer.stations import stations
 from pointsman.evaluate.significance import Interval, bootstrap_interval
 from pointsman.types import FloatArray
 

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from pointsman.defer.before import Directions
 from pointsman.defer.candidates import Said
-from pointsman.defer.cascade import Cascade, Planned, stations
+from pointsman.defer.cascade import Cascade, Planned
 from pointsman.defer.cost import Choices, alike, cheapest, one_agent
 from pointsman.defer.foresight import among_nearest, unit
 from pointsman.defer.lift import Lift
 from pointsman.defer.logistic import Logistic
 from pointsman.defer.network import Fit
 from pointsman.defer.rejector import Rejector
+from pointsman.defer.stations import stations
 from pointsman.defer.surrogate import Weights, deferral, margins, mild, picce
 from pointsman.defer.verifier import Learn, Verifier, best, one_each
 from pointsman.experiments.deferral.bed import FOLDS, Bed, Floats
