@@ -122,6 +122,19 @@ def test_price(space: Path) -> None:
     assert "never" in invoke("agents", "price", space, "--price", "2").stdout
 
 
+def test_when_an_agent_is_asked_by_what_errors_weigh(space: Path) -> None:
+    """It is right on 0.99 and free at price 0: twice its errors leave 0.98, and against the reader's at half
+    their weight 1 - 0.02 / 0.5; of a reader whose errors weigh nothing nobody else is asked.
+    """
+    asked = ["agents", "price", space, "--price", "0", "--json"]
+    _say(space, alpha=2.0)
+    for own, least in ((1.0, "98%"), (0.5, "96%"), (0.0, None)):
+        change_settings(space, read={"alpha": own})
+        rows = json.loads(invoke(*asked).stdout)["agents"]
+        when = f"where the reader is less sure than {least}" if least else "never"
+        assert rows[1]["asked"] == when
+
+
 @pytest.mark.parametrize(("unit", "longer"), [("dollars", (1, 3)), ("gflops", (3, 1))])
 def test_a_long_passage_makes_an_agent_dearer(
     space: Path, unit: str, longer: tuple[float, float]

@@ -115,14 +115,17 @@ def price(space: Space, price: Price = None, json: Json = False) -> None:
         asked, unit = settings.price, settings.defer.unit
         names = [agent.name for agent in workspace.agents]
         units = workspace.units
-        beta, changed = Pricing.at(asked, names, units).beta.tolist(), workspace.changed_agents
+        pricing = Pricing.at(asked, names, units, workspace.alpha)
+        beta, changed = pricing.beta.tolist(), workspace.changed_agents
         said = [
             f"At price {asked:g}, for {settings.read.passages} passages of usual length; cost is in right "
             f"answers, the price for the agent that takes most {unit}:"
         ]
         if folder is None:
             rights = [agent.right for agent in settings.agents]
-            when = ["always, first", *map(_asked, rights, beta[1:])]
+            costs = pricing.costs([[1.0, *(1 - right for right in rights)]])[0].tolist()
+            own = workspace.settings.read.alpha
+            when = ["always, first", *(_asked(cost, own) for cost in costs[1:])]
         else:
             # What would stop `ask` stops here: other agents, a surrogate's other price.
             workspace.allocator.allocate([], [], asked)
@@ -152,9 +155,11 @@ def changed_line(allocator: Path | None, changed: Sequence[str]) -> str:
     )
 
 
-def _asked(right: float, cost: float) -> str:
-    """When an agent is asked that is right so often, by the rule that needs no training."""
-    least = right - cost
+def _asked(cost: float, alpha: float) -> str:
+    """When an agent is asked whose errors and price are expected to cost so much, by the rule that needs no
+    training; an error of the reader weighs `alpha`.
+    """
+    least = 1 - cost / alpha if alpha else 0.0
     return f"where the reader is less sure than {least:.0%}" if least > 0 else "never"
 
 
