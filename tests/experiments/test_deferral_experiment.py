@@ -743,6 +743,9 @@ def test_the_whole(data: Path, backbone: Backbone, tmp_path: Path) -> None:
             for text in words(tmp_path / f"out-{name}.svg")
         )
     assert "answers given, price 0" in words(tmp_path / "out-specialists-calibration.svg")
+    short = Reads(layers=1, max_length=16, rank=2, plan=Plan(measure=None, epochs=1, evaluations=1))
+    (alone,) = run(data, backbone, tmp_path / "run", reads=[short], tables="read").tables
+    assert alone.title == f"{first}: a rejector that reads"
     with pytest.raises(InputError, match="there is no row 'nobody'"):
         run(data, backbone, tmp_path / "run", only=["nobody"])
 

@@ -273,6 +273,14 @@ def selection(
     run_experiment(context, data, measure, 0, out, json, every=LOG_EVERY)
 
 
+class DeferralTables(StrEnum):
+    """Which tables of Learning to Defer are made."""
+
+    all = "all"
+    read = "read"
+    others = "others"
+
+
 @app.command(epilog=DEFERRAL_EXAMPLES)
 def deferral(
     context: typer.Context,
@@ -295,6 +303,12 @@ def deferral(
             show_default=False,
         ),
     ] = None,
+    tables: Annotated[
+        DeferralTables,
+        typer.Option(
+            help="read: the paper's surrogates trained end to end, an hour or two; others: all else."
+        ),
+    ] = DeferralTables.all,
     limit: Limit = None,
     seed: Seed = 0,
     backbone: BackboneName = None,
@@ -330,6 +344,7 @@ def deferral(
             only=row or None,
             draw=out,
             answers=answers,
+            tables=tables.value,
             show=show,
         )
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from pointsman.experiments.deferral.hops import check_several, several
 from pointsman.experiments.deferral.measured import outcome, taken, utility
 from pointsman.experiments.deferral.pictures import draw_calibration, draw_frontier, draw_shares
 from pointsman.experiments.deferral.reading import FORESEEN, Reading, readers
+from pointsman.experiments.deferral.reading import PRICES as READ_AT
 from pointsman.experiments.deferral.rows import (
     BEST,
     NEAREST,
@@ -60,6 +62,7 @@ WRONG = (0.1, 0.5, 2.0, 10.0)
 READS = (Reads(), Reads(layers=None))
 PROMISES = (0.02, 0.05, 0.1, 0.2)
 
+Tables = Literal["all", "read", "others"]
 Results = Mapping[tuple[str, float], Given]
 
 
@@ -78,6 +81,7 @@ def run(
     draw: Path | None = None,
     answers: Path | None = None,
     reads: Sequence[Reads] = READS,
+    tables: Tables = "all",
     show: Show | None = None,
 ) -> Report:
     """Both beds of recorded agents, five-fold, and readers of our own that begin as `reader`, if there is one.
@@ -85,7 +89,8 @@ def run(
     `folder` keeps what encoding and training gave. `fast` answers, an encoder of the same weights that
     need not train. What our own readers said that stands in the folder `answers` is not asked again, and
     what is asked is put there: with all of it there none is trained. `reads` are the ways in which a rejector
-    reads. `limit` bounds the questions of each bed with recorded answers. `only` names the rows, and leaves
+    reads. Of all `tables` those of surrogates that read, each of which is trained for minutes, may be made
+    alone, or all others. `limit` bounds the questions of each bed with recorded answers. `only` names the rows, and leaves
     out what else there is to say of them. Raises InputError for a name that no row has, and
     where the test bed is not there.
     """
@@ -93,7 +98,11 @@ def run(
     if reader is not None and only is None:
         check_several(data)
     cache = ArrayCache(folder)
-    tables: list[Table] = []
+    if tables == "read":
+        bed = squad(data, backbone, cache, show, limit)
+        reading = Reading(backbone, fast or backbone, folder, show, reads)
+        return Report((readers(bed, Fold.of(bed, 0, seed), reading),), {"prices": READ_AT})
+    made: list[Table] = []
     details: dict[str, object] = {"prices": list(prices), "rejector": asdict(REJECTOR)}
     beds: dict[str, tuple[Bed, list[Fold]]] = {}
     for load in (squad, judged):
@@ -117,16 +126,16 @@ def run(
     for short, (bed, folds) in beds.items():
         reading = Reading(backbone, fast or backbone, folder, show, reads)
         found, chosen = measure(bed, folds, prices, only, show, reading)
-        tables += report(bed, folds, found, chosen, prices)
+        made += report(bed, folds, found, chosen, prices)
         if only is None:
             show(f"{bed.name}: ablations", 0, 1)
             # Through an adapter it takes minutes a fold; there is one fold of our own readers' questions.
-            tables += [
+            made += [
                 rejectors(bed, folds, reading if len(folds) == 1 else None),
                 muddled(bed, folds),
             ]
-            if short == squad.__name__:
-                tables.append(readers(bed, folds[0], reading))
+            if short == squad.__name__ and tables == "all":
+                made.append(readers(bed, folds[0], reading))
         details[bed.name] = {
             "questions": len(bed),
             "missing answers": bed.missing,
@@ -144,14 +153,14 @@ def run(
         looks = partial(judge, reader_of(fast or backbone, reader, own.sizes.reader))
         seen = looked_at(data, backbone, cache, show, looks, limit)
         if seen is not None:
-            tables.append(looked(seen, (0.0, 0.03, 0.05, 0.1), seed))
-        tables += [
+            made.append(looked(seen, (0.0, 0.03, 0.05, 0.1), seed))
+        made += [
             elsewhere(learned, test, SETS),
             went_on(*_before_and_after(own, seed), test),
             tampered(own, learned),
             several(own, learned, data, limit),
         ]
-    return Report(tuple(tables), details)
+    return Report(tuple(made), details)
 
 
 def _before_and_after(own: Specialists, seed: int) -> tuple[Learned, Learned]:
