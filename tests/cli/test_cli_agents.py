@@ -510,7 +510,7 @@ def test_words_count_and_some_questions_have_no_answer(space: Path, tmp_path: Pa
     said = " ".join(result.stdout.split())
     assert "learned from 120 questions, 30 of them without an answer" in said
     assert "reader alone has an F1 of 50.0%" in said  # two thirds of three quarters
-    assert "price 0: has an F1 of" in said
+    assert "price 0: an F1 of" in said
     assert "5, 10 or 20 %" not in said
     card = (space / SPECIALISTS / "allocator" / "README.md").read_text("utf-8")
     assert "F1, five-fold" in card

@@ -164,7 +164,7 @@ def allocator(
     plan = None if cascade else Plan(cast("Learned", policy.value), price, 1.0 if u is None else u)
     folder = space / SPECIALISTS / name
     output = Output(json)
-    said = "is right on" if measure is Measured.em else "has an F1 of"
+    verb, said = ("is", "right on") if measure is Measured.em else ("has", "an F1 of")
     # The reader says what it can; how likely that is the allocator learns.
     overrides = {"defer.allocator": UNALLOCATED, "read.min_confidence": 0.0, "price": price}
     with Workspace.open(space, overrides=overrides) as workspace:
@@ -240,7 +240,7 @@ def allocator(
         f"{f', {none:,} of them without an answer' if none else ''}."
     )
     for agent, right in zip(names, made.right, strict=True):
-        output.show(f"{agent} alone {said} {right:.1%}.")
+        output.show(f"{agent} alone {verb} {said} {right:.1%}.")
     if any(units):
         output.show(f"Costs are in {unit}; 1 is the dearest agent asked every question, alone.")
     else:
