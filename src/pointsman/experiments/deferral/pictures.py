@@ -15,8 +15,8 @@ from pointsman.experiments.deferral.rows import NEAREST, OURS, SURROGATE, Fold, 
 from pointsman.experiments.drawing import COLOURS, DASHES, MARKERS, drawing
 from pointsman.experiments.relevance.pictures import reliability_diagrams
 
-# What everyone's colour would make an eighth line of: the best single agent is a cross on the picture.
-_LINES = (NEAREST, "logistic", "surrogate, u = 1, printed", SURROGATE)
+# With ours as many as there are colours; the best single agent is a cross on the picture.
+_LINES = (NEAREST, "surrogate, u = 1, printed", SURROGATE)
 _BELOW, _ABOVE = 15, 4  # points of exact match about the best agent
 _HATCHES = ("", "//", "\\\\", "xx", "..", "oo")
 
