@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pointsman.defer.cost import Floats
     from pointsman.pipeline import Pipeline
     from pointsman.protocols import Agent, Allocator, Grader, QueryFit, Reader, Router, Selector
+    from pointsman.read.chat import ChatAgent
     from pointsman.read.reader import SpanReader, WindowReader
     from pointsman.retrieve.lance import LanceIndex
     from pointsman.retriever import Retriever
@@ -381,29 +382,25 @@ class Workspace:
         """What can be said of the settings' agents while nothing is loaded. Raises ConfigError."""
         for given in self.settings.agents:
             if given.url:
-                self._agent(given)
+                self._chat_agent(given)
 
     def check_keys(self) -> None:
         """Raise ConfigError for an agent whose key is not there, before anybody is asked."""
-        from pointsman.read.chat import ChatAgent
-
-        for agent in self.agents:
-            if isinstance(agent, ChatAgent):
-                agent.check_key()
+        for given in self.settings.agents:
+            if given.url:
+                self._chat_agent(given).check_key()
 
     def _agent(self, given: AgentSettings) -> Agent:
         """A chat endpoint, for which nothing is loaded; a reader; or a file of answers."""
         from pointsman.data.recorded import read_predictions
         from pointsman.read.agent import ReaderAgent
-        from pointsman.read.chat import ChatAgent, ChatSettings
         from pointsman.read.joined import as_read
         from pointsman.read.pretrained import load_pretrained_reader
         from pointsman.read.reader import SpanReader
         from pointsman.read.recorded import RecordedAgent
 
         if given.url:
-            said = given.model_dump(exclude=_NOT_OF_A_CHAT)
-            return ChatAgent(ChatSettings(confidence=given.right, **said))
+            return self._chat_agent(given)
         if given.answers:
             file = self.path / given.answers
             return RecordedAgent(
@@ -426,6 +423,13 @@ class Workspace:
             gflops_per_token=reader.shape.forward_gflops(1, 256) / 256,
             dollars=given.dollars,
         )
+
+    def _chat_agent(self, given: AgentSettings) -> ChatAgent:
+        """A chat endpoint, for which nothing is loaded. Raises ConfigError."""
+        from pointsman.read.chat import ChatAgent, ChatSettings
+
+        said = given.model_dump(exclude=_NOT_OF_A_CHAT)
+        return ChatAgent(ChatSettings(confidence=given.right, **said))
 
     @property
     def agents_known_by(self) -> list[str]:
