@@ -380,15 +380,12 @@ class Workspace:
 
     def check_agents(self) -> None:
         """What can be said of the settings' agents while nothing is loaded. Raises ConfigError."""
-        for given in self.settings.agents:
-            if given.url:
-                self._chat_agent(given)
+        self._chat_agents()
 
     def check_keys(self) -> None:
         """Raise ConfigError for an agent whose key is not there, before anybody is asked."""
-        for given in self.settings.agents:
-            if given.url:
-                self._chat_agent(given).check_key()
+        for agent in self._chat_agents():
+            agent.check_key()
 
     def _agent(self, given: AgentSettings) -> Agent:
         """A chat endpoint, for which nothing is loaded; a reader; or a file of answers."""
@@ -423,6 +420,10 @@ class Workspace:
             gflops_per_token=reader.shape.forward_gflops(1, 256) / 256,
             dollars=given.dollars,
         )
+
+    def _chat_agents(self) -> list[ChatAgent]:
+        """The endpoints among the settings' agents. Raises ConfigError."""
+        return [self._chat_agent(given) for given in self.settings.agents if given.url]
 
     def _chat_agent(self, given: AgentSettings) -> ChatAgent:
         """A chat endpoint, for which nothing is loaded. Raises ConfigError."""

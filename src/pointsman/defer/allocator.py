@@ -174,10 +174,10 @@ class CascadeAllocator:
         given = [_given(*each) for each in zip(answers, ahead.chances, whose, strict=True)]
         choice = np.where(ahead.onward >= 0, ahead.onward, given)
         errors = 1 - np.where(asked, ahead.chances, ahead.foreseen)
-        alone = 1 - self._alpha * errors - price * self._units * times
-        worth = np.where(np.isfinite(ahead.worth), ahead.worth, alone)
-        worth = np.where(asked, 1 - self._alpha * errors, worth)
-        costs = np.clip(np.nan_to_num(1 - worth, nan=1.0), 0, None)
+        wrong = self._alpha * errors
+        alone = wrong + price * self._units * times
+        onward = np.where(np.isfinite(ahead.worth), 1 - ahead.worth, alone)
+        costs = np.maximum(np.nan_to_num(np.where(asked, wrong, onward), nan=1.0), 0)
         return Allocation(
             self._agents,
             choice,
