@@ -190,12 +190,12 @@ def went_on(
         "when they had learned half": [Fold.whole(earlier, test)],
     }
     for price in prices:
+        lines = [_Lines(test, folds, price) for folds in told.values()]
         for name in (BEST, "logistic", SURROGATE, OURS):
             found = {what: decided(test, every[name], price, folds) for what, folds in told.items()}
             anew, stale = (utility(test, given, price) for given in found.values())
             lost: list[Cell] = [None, bootstrap_interval(stale - anew, clusters)]
-            for (what, given), less in zip(found.items(), lost, strict=True):
-                line = _Lines(test, told[what], price)
+            for (what, given), line, less in zip(found.items(), lines, lost, strict=True):
                 cells.append([price, name, what, *line.of_given(given), less])
     note = "All are tested as they are now."
     return Table(f"{test.name}: agents that learned on", columns, cells, [note])

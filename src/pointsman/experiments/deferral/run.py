@@ -90,17 +90,17 @@ def run(
     need not train. What our own readers said that stands in the folder `answers` is not asked again, and
     what is asked is put there: with all of it there none is trained. `reads` are the ways in which a rejector
     reads. Of all `tables` those of surrogates that read, each of which is trained for minutes, may be made
-    alone, or all others. `limit` bounds the questions of each bed with recorded answers. `only` names the rows, and leaves
-    out what else there is to say of them. Raises InputError for a name that no row has, and
-    where the test bed is not there.
+    alone, or all others. `limit` bounds the questions of each bed with recorded answers. `only` names the
+    rows, and leaves out what else there is to say of them. Raises InputError for a name that no row has,
+    and where the test bed is not there.
     """
     show = show or silent
     if reader is not None and only is None:
         check_several(data)
     cache = ArrayCache(folder)
+    reading = Reading(backbone, fast or backbone, folder, show, reads)
     if tables == "read":
         bed = squad(data, backbone, cache, show, limit)
-        reading = Reading(backbone, fast or backbone, folder, show, reads)
         return Report((readers(bed, Fold.of(bed, 0, seed), reading),), {"prices": READ_AT})
     made: list[Table] = []
     details: dict[str, object] = {"prices": list(prices), "rejector": asdict(REJECTOR)}
@@ -124,7 +124,6 @@ def run(
         learned = Learned(record, 0, seed)
         beds["specialists"] = (test, [Fold.whole(learned, test)])
     for short, (bed, folds) in beds.items():
-        reading = Reading(backbone, fast or backbone, folder, show, reads)
         found, chosen = measure(bed, folds, prices, only, show, reading)
         made += report(bed, folds, found, chosen, prices)
         if only is None:
