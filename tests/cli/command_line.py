@@ -100,11 +100,13 @@ def check_others_folder_is_kept(words: Sequence[str], folder: Path) -> None:
     assert (folder / "diary.txt").read_text("utf-8") == "mine"
 
 
-def check_ctrl_c_keeps_a_checkpoint(words: Sequence[str], run: Path, cache: Path) -> None:
-    """Interrupt training in the folder `run`, which then belongs to that plan."""
+def check_ctrl_c_keeps_a_checkpoint(
+    words: Sequence[str], run: Path, cache: Path, within: str = ""
+) -> None:
+    """Interrupt training in the folder `run`, or `within` it, which then belongs to that plan."""
     env = {"POINTSMAN_CACHE": str(cache)}
     process = start(*words, "--run", run, env=env)
-    while process.poll() is None and not any(run.rglob("checkpoint-*/state.pt")):
+    while process.poll() is None and not any((run / within).rglob("checkpoint-*/state.pt")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

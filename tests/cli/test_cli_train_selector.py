@@ -82,6 +82,11 @@ def together(words: list[str]) -> list[str]:
     return ["train", "selection", *words[1:]]
 
 
+def without(words: list[str], flag: str) -> list[str]:
+    place = words.index(flag)
+    return words[:place] + words[place + 2 :]
+
+
 def refusal(words: Sequence[str], tmp_path: Path, *more: str, code: int = 3) -> str:
     """The one line that is said; nothing is written."""
     line = refused(words, tmp_path / "cache", *more, code=code)
@@ -149,7 +154,7 @@ def test_a_selector_that_looks_first(words: list[str], tmp_path: Path, tiny_fold
     )
     assert len(chosen.order) == 3
     assert chosen.gflops > 0
-    begun = together([*words, "--selector", str(folder), "--iterations", "1"])
+    begun = together([*without(words, "--passages"), "--selector", str(folder)])
     said = refused([*begun[:2], "second", *begun[3:]], tmp_path / "cache", code=3)
     assert "does not learn with the reader" in said
 
@@ -175,6 +180,10 @@ def test_selector_and_reader_are_trained_together(
     assert reader.training["recipe"]["iterations"] == 2
     assert "trained together by EM" in reader.card
     assert "with which it was trained" in reader.card
+    for part in ("selector's entropy before", "questions that taught nothing"):
+        assert part in reader.card
+    assert made["history"][1]["entropy"] > 0
+    assert made["history"][1]["unanswered"] >= 0
     backbone = Backbone.load(tiny_folder, device="cpu")
     SpanReader.load(backbone, tmp_path / "made" / "first-reader")
     selector = ListSelector.load(backbone, tmp_path / "made" / "first")
@@ -186,7 +195,9 @@ def test_selector_and_reader_are_trained_together(
     ]
     shutil.copytree(tmp_path / "made" / "first", tmp_path / "kept")
     begun[1] = str(tmp_path / "kept")
-    more = train(together(words), tmp_path / "cache", *begun)
+    said = refused(together(words), tmp_path / "cache", *begun, code=2)
+    assert "--selector takes no --passages" in said
+    more = train(together(without(words, "--passages")), tmp_path / "cache", *begun)
     assert len(more["history"]) == 2
     head = load_specialist(tmp_path / "made" / "first", "selector").head
     for name, tensor in load_specialist(tmp_path / "kept", "selector").head.items():
@@ -205,13 +216,53 @@ def test_questions_with_paragraphs_of_their_own(words: list[str], tmp_path: Path
     specialist = load_specialist(tmp_path / "made" / "first", "selector")
     assert specialist.training["data"]["candidates"] == 4
     assert len(made["history"]) == 2
-    joined = ["--joined", "--policy", "pointer", "--iterations", "1", "--frozen"]
-    train(together(changed), tmp_path / "cache", *joined)
+    joined = ["--joined", "--looks", "likeliest", "--iterations", "1", "--frozen"]
+    run = tmp_path / "run"
+    train(together(changed), tmp_path / "cache", *joined, "--run", str(run))
     reader = load_specialist(tmp_path / "made" / "first-reader", "reader")
     assert reader.settings["joined"]
+    assert "4 likeliest selections of each question" in reader.card
+    selector = load_specialist(tmp_path / "made" / "first", "selector")
+    assert selector.settings["policy"] == "pointer"
+    # It had read passages one at a time so far, and is taught by marked ones together first.
+    assert any((run / "reader").glob("checkpoint-*"))
     mixed = [*changed, "--train", str(tmp_path / "train.json")]
     shutil.rmtree(tmp_path / "made")
     assert "not both" in refusal(command(mixed), tmp_path)
+
+
+def test_from_answers_alone_where_no_passage_is_marked(words: list[str], tmp_path: Path) -> None:
+    """And more iterations go on after those that are there."""
+    changed = list(words)
+    for flag, numbers in (("--train", range(20)), ("--dev", range(20, 28))):
+        path = hops(tmp_path / f"{flag[2:]}.jsonl", numbers, seed=1)
+        text = path.read_text("utf-8").replace('"is_supporting": true', '"is_supporting": false')
+        path.write_text(text, "utf-8")
+        changed[changed.index(flag) + 1] = str(path)
+    few = ["--frozen", "--epochs", "2", "--selector-rate", "0.01", "--reader-rate", "0.001"]
+    made = train(together(changed), tmp_path / "cache", *few, "--iterations", "1")
+    (kept,) = (tmp_path / "cache").rglob("iteration-1/estimate.npz")
+    stamp = kept.stat().st_mtime_ns
+    more = train(together(changed), tmp_path / "cache", *few, "--iterations", "2")
+    assert more["history"][:2] == made["history"]
+    assert len(more["history"]) == 3
+    assert kept.stat().st_mtime_ns == stamp
+    recipe = load_specialist(tmp_path / "made" / "first", "selector").training["recipe"]
+    assert recipe["selector_plan"]["epochs"] == recipe["reader_plan"]["epochs"] == 2
+    assert recipe["selector_plan"]["learning_rate"] == 0.01
+    assert recipe["reader_plan"]["learning_rate"] == 0.001
+    assert "no question has a passage" in refused(command(changed), tmp_path / "cache", code=3)
+
+
+def test_ctrl_c_leaves_what_both_have_learned(words: list[str], tmp_path: Path) -> None:
+    long = [*together(words), "--frozen", "--samples", "2"]
+    slow = ["--selector-rate", "0.0001", "--reader-rate", "0.0001"]
+    check_ctrl_c_keeps_a_checkpoint(
+        [*long, *slow, "--epochs", "200"],
+        tmp_path / "run",
+        tmp_path / "cache",
+        within="iteration-1",
+    )
 
 
 def test_ctrl_c_leaves_a_checkpoint(words: list[str], tmp_path: Path) -> None:
@@ -250,8 +301,13 @@ def test_what_cannot_be_used_is_refused(words: list[str], tmp_path: Path) -> Non
     changed = list(words)
     changed[changed.index("--dev") + 1] = str(empty)
     assert "no question with an answer in it" in refusal(command(changed), tmp_path)
-    line = refusal(together(words), tmp_path, "--joined", code=4)
-    assert "take the policy pointer" in line
+    line = refusal(together(words), tmp_path, "--joined", "--policy", "sets", code=2)
+    assert "take --policy pointer" in line
+    many = ["--candidates", "60", "--passages", "5"]
+    line = refusal(together(words), tmp_path, *many, code=2)
+    assert "5,985,197 sets of up to 5 among 60 candidates" in line
+    line = refusal(together(words), tmp_path, "--looks", "likeliest", code=2)
+    assert "--policy sets counts every set" in line
     elsewhere = squad(tmp_path / "elsewhere.json", range(50, 52), seed=3)
     said = refusal(command(words), tmp_path, "--collection", str(elsewhere))
     assert "the collection does not hold the paragraph of question" in said

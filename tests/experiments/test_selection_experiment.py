@@ -19,7 +19,7 @@ from pointsman.data.multihop import MultihopQuestion, Paragraph, write_multihop
 from pointsman.errors import FormatError, InputError
 from pointsman.experiments.report import Report, silent
 from pointsman.experiments.selection.bed import SETS, Sizes, fifths, graded, load
-from pointsman.experiments.selection.estimator import Counted
+from pointsman.experiments.selection.estimator import WEIGHTS, Counted
 from pointsman.experiments.selection.hops import ALWAYS, SAID, SPANS, TESTED, load_folds
 from pointsman.experiments.selection.lab import Plans
 from pointsman.experiments.selection.remembered import RememberingReader
@@ -33,7 +33,7 @@ from pointsman.read.marginal import reader_of
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part as ReaderPart
 from pointsman.route.expert import Expert, domain_of
-from pointsman.select.em import log_marginal, posterior
+from pointsman.select.em import leave_one_out, log_marginal, posterior
 from pointsman.select.selector import SelectorSettings
 from pointsman.training.loop import Plan
 from pointsman.types import FloatArray, Passage, Reading, ReadingExample
@@ -260,10 +260,20 @@ def test_the_whole_experiment_and_going_on_with_it(
     assert by_search == {"words and vectors", "vectors alone", "words alone"}
     made = [row[0] for row in tables["What a selector is made of"].rows]
     assert made[:2] == ["apart, head of 16 alone", "apart, head of 64 alone"]
-    assert made[-2:] == ["DRO without a teacher, head alone", "DRO, reader as it was"]
+    assert made[-3:] == [
+        "DRO without a teacher, head alone",
+        "DRO after a head of 128 alone",
+        "DRO, reader as it was",
+    ]
     assert not any(what.startswith("reading the candidates") for what in shown)
     with pytest.raises(InputError, match="no row 'theirs'; there are retrieval order, "):
         once(1, only=["theirs"])
+    # A row that questions of several passages do not have is one of the others all the same.
+    looked = once(1, only=[PLAIN, LOOKED])
+    assert {table.title for table in looked.tables} >= {
+        "squad-articles, 1 seed",
+        f"several passages: {SPANS}, 1 seed",
+    }
     # With its outcomes another machine trains nothing, and adds a seed.
     elsewhere = tmp_path / "elsewhere"
     trained: list[str] = []
@@ -335,8 +345,14 @@ def test_more_samples_are_nearer_to_the_exact_gradient() -> None:
     assert biases == sorted(biases, reverse=True)
     assert biases[-1] < 0.1
     assert found[-1].cosine > 0.95
+    # Against the others alone it is not shrunk by what a selection takes away from itself.
+    alone = [counted.spread(log_p, m, weigh=leave_one_out, repeats=4_000) for m in (1, 4, 16)]
+    assert alone[0].bias == pytest.approx(1)
+    for mine, theirs in zip(alone[1:], found[1:], strict=False):
+        assert mine.bias < theirs.bias
+        assert mine.cosine == pytest.approx(theirs.cosine)
     # Without centring one selection teaches whatever was drawn: noise, and in the mean nothing.
-    raw = counted.spread(log_p, 1, centre=False, repeats=4_000)
+    raw = counted.spread(log_p, 1, weigh=WEIGHTS["as they are"], repeats=4_000)
     assert raw.deviation > 1
     nothing = counted.spread(torch.full((len(every),), 0.0), 4)
     assert np.isfinite([nothing.bias, nothing.deviation, nothing.cosine]).all()

@@ -190,7 +190,9 @@ def test_an_interrupted_iteration_goes_on_from_the_last_whole_step(
         torch.testing.assert_close(tensor, gone_on.reader.head.tensors[name])
     for name, tensor in whole.selector.adapter.tensors().items():
         torch.testing.assert_close(tensor, gone_on.selector.adapter.tensors()[name])
-    with pytest.raises(ConfigError, match="other questions or with other settings"):
+    with pytest.raises(
+        ConfigError, match="other questions, with other settings or from other weights"
+    ):
         train_together(
             backbone, world(24, seed=2), begun, recipe(iterations=2), tmp_path / "broken", measure
         )

@@ -14,6 +14,7 @@ from pointsman.errors import InputError
 from pointsman.select.em import (
     centred,
     elbo,
+    leave_one_out,
     log_marginal,
     posterior,
     reader_loss,
@@ -58,44 +59,93 @@ def test_likelihoods_gradient_is_zero_where_nothing_holds_the_answer() -> None:
     assert log_b.grad[0] > 0
 
 
+# By sets, and by a reader to whom the order is all: (a, b) may be right and (b, a) impossible.
+by_order = st.lists(st.floats(-6, 0) | st.just(-math.inf), min_size=12, max_size=12).filter(
+    lambda each: max(each) > -math.inf
+)
+explained = st.just(LIKELIHOODS) | by_order.map(lambda e: torch.tensor(e, dtype=torch.float64))
+scored = st.lists(st.floats(-3, 3), min_size=4, max_size=4)
+
+
 @settings(deadline=None)
-@given(st.lists(st.floats(-3, 3), min_size=4, max_size=4))
-def test_the_posterior_makes_the_bound_tight(scores: list[float]) -> None:
+@given(scored, explained)
+def test_the_posterior_makes_the_bound_tight(scores: list[float], log_y: torch.Tensor) -> None:
     log_p = prior(torch.tensor(scores, dtype=torch.float64))
-    q = posterior(log_p, LIKELIHOODS)
-    assert q.sum().item() == pytest.approx(1)
-    whole = log_marginal(log_p, LIKELIHOODS).item()
-    assert elbo(q, log_p, LIKELIHOODS).item() == pytest.approx(whole)
-    uniform = (-torch.inf < LIKELIHOODS).double()
+    q = posterior(log_p, log_y)
+    torch.testing.assert_close(q, log_p.exp() * log_y.exp() / (log_p.exp() @ log_y.exp()))
+    whole = log_marginal(log_p, log_y).item()
+    assert elbo(q, log_p, log_y).item() == pytest.approx(whole)
+    uniform = (-torch.inf < log_y).double()
     uniform /= uniform.sum()
-    assert elbo(uniform, log_p, LIKELIHOODS).item() <= whole + 1e-9
+    assert elbo(uniform, log_p, log_y).item() <= whole + 1e-9
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(-3, 3), min_size=4, max_size=4))
-def test_the_selectors_gradient_is_that_of_the_marginal(scores: list[float]) -> None:
+@given(scored, explained)
+def test_the_selectors_gradient_is_that_of_the_marginal(
+    scores: list[float], log_y: torch.Tensor
+) -> None:
     """With the posterior as weights, -Σ w log p(z) falls as log Σ p(z) p(y | z) rises."""
     one = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
     other = one.detach().clone().requires_grad_()
     log_p = prior(one)
-    selector_loss(posterior(log_p, LIKELIHOODS).detach(), log_p).backward()
-    (-log_marginal(prior(other), LIKELIHOODS)).backward()
+    selector_loss(posterior(log_p, log_y).detach(), log_p).backward()
+    (-log_marginal(prior(other), log_y)).backward()
     torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_em_never_makes_the_marginal_worse() -> None:
-    """Whole E-steps, and M-steps small enough; the answer's passage comes first in the end."""
-    scores = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+def climb(log_y: torch.Tensor, scores: list[float], steps: int) -> tuple[list[float], torch.Tensor]:
+    """The bound after whole E-steps and M-steps small enough, and the scores in the end."""
+    now = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
     seen = []
-    for _ in range(60):
-        log_p = prior(scores)
-        q = posterior(log_p, LIKELIHOODS).detach()
-        seen.append(elbo(q, log_p, LIKELIHOODS).item())
-        (slope,) = torch.autograd.grad(selector_loss(q, log_p), scores)
-        scores = (scores - slope).detach().requires_grad_()
-    assert all(later >= former - 1e-12 for former, later in pairwise(seen))
+    for _ in range(steps):
+        log_p = prior(now)
+        q = posterior(log_p, log_y).detach()
+        seen.append(elbo(q, log_p, log_y).item())
+        (slope,) = torch.autograd.grad(selector_loss(q, log_p), now)
+        now = (now - 0.5 * slope).detach().requires_grad_()
+    return seen, now
+
+
+@settings(deadline=None, max_examples=30)
+@given(scored, explained)
+def test_em_never_makes_the_marginal_worse(scores: list[float], log_y: torch.Tensor) -> None:
+    seen, _ = climb(log_y, scores, 12)
+    assert all(later >= former - 1e-9 for former, later in pairwise(seen))
+
+
+def test_em_puts_the_answers_passage_first() -> None:
+    seen, scores = climb(LIKELIHOODS, [0.0] * 4, 120)
     assert seen[-1] > seen[0] + 0.5
     assert scores.argmax().item() == 2
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-20, 0) | st.just(-math.inf), min_size=2, max_size=6))
+def test_each_against_the_others(log_y: list[float]) -> None:
+    p = [math.exp(each) for each in log_y]
+    found = leave_one_out(sample_weights(torch.tensor(log_y, dtype=torch.float64))).tolist()
+    for i, mine in enumerate(p):
+        others = [each for j, each in enumerate(p) if j != i]
+        expected = (mine - sum(others) / len(others)) / sum(p) if sum(p) else 0.0
+        assert found[i] == pytest.approx(expected, abs=1e-9)
+    assert leave_one_out(torch.ones(1)).item() == 0
+
+
+def test_against_the_others_the_gradient_has_no_bias() -> None:
+    """Over all pairs of selections that could be drawn: Σ (p_i - p_j) ∇ log p(z_i) / 2 is ∇ p(y | x)."""
+    scores = torch.tensor([0.5, 0.2, -0.5, 0.0], dtype=torch.float64, requires_grad=True)
+    log_p = prior(scores)
+    p, y = log_p.exp().detach(), LIKELIHOODS.exp()
+    slopes = torch.stack([torch.autograd.grad(e, scores, retain_graph=True)[0] for e in log_p])
+    mean = torch.zeros_like(scores)
+    for i in range(len(p)):
+        for j in range(len(p)):
+            both = LIKELIHOODS[[i, j]]
+            weights = leave_one_out(sample_weights(both)) * both.exp().sum() / 2
+            mean = mean + p[i] * p[j] * (weights[0] * slopes[i] + weights[1] * slopes[j])
+    exact = torch.autograd.grad(log_p.exp() @ y, scores)[0]
+    torch.testing.assert_close(mean.detach(), exact)
 
 
 @pytest.mark.parametrize("m", [2, 4, 8])

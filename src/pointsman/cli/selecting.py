@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pointsman.cli.output import Output
-from pointsman.cli.training import Shown, fitting, grader_folder, specialist_to_start
+from pointsman.cli.training import (
+    Shown,
+    fitting,
+    grader_folder,
+    interruptible,
+    specialist_to_start,
+)
 
 if TYPE_CHECKING:
     from pointsman.backbone.encoder import Backbone
@@ -138,6 +144,28 @@ def begun_adapter(base: Backbone, name: str) -> LoraAdapter | None:
     return None if begun is None else begun.adapter
 
 
+def refuse_given(context: typer.Context, flag: str, names: Sequence[str]) -> None:
+    """Raises BadParameter for options that mean nothing beside that flag, where they were given."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise typer.BadParameter(f"{flag} takes no --{option}: leave it out")
+
+
+def check_counted(policy: PolicyName, candidates: int, passages: int) -> None:
+    """Raises BadParameter for more sets than can be counted, before anything is searched for."""
+    from pointsman.errors import ConfigError
+    from pointsman.select.sets import check_countable
+
+    if policy is not PolicyName.sets:
+        return
+    try:
+        check_countable(candidates, passages)
+    except ConfigError as error:
+        raise typer.BadParameter(f"--policy sets: {error}") from None
+
+
 @contextmanager
 def resumable(run: Path, fresh: bool) -> Iterator[None]:
     """A run that begins afresh or goes on; Ctrl-C says where what is done lies."""
@@ -145,12 +173,8 @@ def resumable(run: Path, fresh: bool) -> Iterator[None]:
 
     if fresh:
         forget(run)
-    try:
+    with interruptible(run):
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted; a checkpoint is in {run}, and the same command goes on from there"
-        ) from None
 
 
 def showing(working: Working) -> Callable[[str, Progress], None]:
@@ -167,6 +191,11 @@ def report(output: Output, made: Made, run: Path | None) -> None:
         f"the answer in the first {after['recall@1']:.1f} %, in the first 3 {after['recall@3']:.1f} %.",
         f"Before: F1 {before['f1']:.1f}, {before['recall@1']:.1f} % and {before['recall@3']:.1f} %.",
     ]
+    entropies = [each["entropy"] for each in made.history if "entropy" in each]
+    if entropies:
+        told = f"The selector's entropy went from {entropies[0]:.2f} to {entropies[-1]:.2f} nats"
+        nothing = int(made.history[-1]["unanswered"])
+        lines.append(f"{told}; {nothing:,} questions taught nothing in the last iteration.")
     if made.kept == 0:
         lines.append("No iteration was better on dev than the start, which is what was kept.")
     lines += [f"A card is {folder / 'README.md'}." for folder in made.folders]

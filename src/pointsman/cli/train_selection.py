@@ -35,7 +35,9 @@ from pointsman.cli.selecting import (
     Start,
     Train,
     begun_adapter,
+    check_counted,
     questions,
+    refuse_given,
     report,
     resumable,
     showing,
@@ -57,8 +59,21 @@ class Trained(StrEnum):
     reader = "reader"
 
 
+class LooksName(StrEnum):
+    """Which selections a pointer's estimate looks at."""
+
+    drawn = "drawn"
+    likeliest = "likeliest"
+
+
 PolicyOption = Annotated[
-    PolicyName, typer.Option("--policy", metavar="KIND", help="sets, or pointer.")
+    PolicyName | None,
+    typer.Option(
+        "--policy",
+        metavar="KIND",
+        help="sets, or pointer. By default sets, and pointer with --joined.",
+        show_default=False,
+    ),
 ]
 
 
@@ -70,7 +85,7 @@ def selection(
     out: SpecialistOut,
     collection: Collection = None,
     candidates: Candidates = 20,
-    policy: PolicyOption = PolicyName.sets,
+    policy: PolicyOption = None,
     passages: Passages = 5,
     selector_folder: Annotated[
         Path | None,
@@ -98,8 +113,21 @@ def selection(
     frozen: Frozen = False,
     iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Of EM.")] = 5,
     samples: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Selections drawn of each question.")
+        int, typer.Option(metavar="N", min=1, help="Selections looked at of each question.")
     ] = 4,
+    looks: Annotated[
+        LooksName,
+        typer.Option(
+            metavar="WHICH", help="A pointer's selections: drawn by chance, or the likeliest."
+        ),
+    ] = LooksName.drawn,
+    epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Of each iteration.")] = 1,
+    selector_rate: Annotated[
+        float, typer.Option(metavar="X", help="The selector's learning rate at its peak.")
+    ] = 2e-4,
+    reader_rate: Annotated[
+        float, typer.Option(metavar="X", help="The reader's learning rate at its peak.")
+    ] = 1e-4,
     seed: Seed = 0,
     limit: TrainingLimit = None,
     licence: Licence = "",
@@ -110,14 +138,23 @@ def selection(
 ) -> None:
     """Train a selector and a reader together.
 
-    Each learns what the other needs, from answers alone. NAME is the selector,
-    NAME-reader the reader. Ctrl-C leaves what is done, and the same command
-    goes on from there.
+    Each learns what the other needs, from answers alone; where passages are
+    marked as supporting them, the selector is taught by those first. NAME is
+    the selector, NAME-reader the reader. Ctrl-C leaves what is done, and the
+    same command goes on from there, also with more --iterations.
     """
     from pointsman.backbone.specialist import check_name, load_specialist
     from pointsman.errors import InputError
     from pointsman.joint.looking import LOOK
-    from pointsman.joint.make import WARM, fresh_selector, make_both, run_name, warmed
+    from pointsman.joint.make import (
+        WARM,
+        WARM_READER,
+        fresh_selector,
+        make_both,
+        run_name,
+        warmed,
+        warmed_reader,
+    )
     from pointsman.joint.recipe import Both, Recipe
     from pointsman.read.reader import KIND as READER
     from pointsman.read.reader import ReaderSettings, SpanReader
@@ -128,6 +165,18 @@ def selection(
     from pointsman.select.task import Part
 
     check_name(name)
+    if selector_folder is not None:
+        refuse_given(context, "--selector", ("policy", "passages", "start"))
+    if joined and policy is PolicyName.sets:
+        raise typer.BadParameter(
+            "a reader that sees passages together cannot say what each set is worth; with --joined take "
+            "--policy pointer"
+        )
+    chosen = policy or (PolicyName.pointer if joined else PolicyName.sets)
+    if selector_folder is None:
+        check_counted(chosen, candidates, passages)
+    if chosen is PolicyName.sets and looks is LooksName.likeliest and selector_folder is None:
+        raise typer.BadParameter("--looks likeliest is a pointer's: --policy sets counts every set")
     folder = out / name
     for each in (folder, out / f"{name}-reader"):
         check_free(each)
@@ -136,9 +185,10 @@ def selection(
         base = encoder_to_train(backbone)
         begun_reader = reader_folder(reader)
         reading = ReaderSettings.of(load_specialist(begun_reader, READER).settings)
+        unseen = joined and not reading.joined
         if joined:
             reading = replace(reading, joined=True, max_length=512)
-        settings = SelectorSettings(policy.value, passages, belief=belief)
+        settings = SelectorSettings(chosen.value, passages, belief=belief)
         begun = None
         if selector_folder is not None:
             specialist = load_specialist(selector_folder, SELECTOR)
@@ -153,37 +203,56 @@ def selection(
         data = questions(
             base, train, dev, collection or [], candidates, limit, seed, licence, grader, working
         )
+        usual = Recipe()
         recipe = Recipe(
             selector=settings,
             reader=reading,
             samples=samples,
             iterations=iterations,
+            looks=looks.value,
             trains=trains.value,
             frozen=frozen,
+            selector_plan=replace(usual.selector_plan, epochs=epochs, learning_rate=selector_rate),
+            reader_plan=replace(usual.reader_plan, epochs=epochs, learning_rate=reader_rate),
             seed=seed,
         )
         names = (start, reader, str(selector_folder))
         run = run or cache_directory() / "runs" / run_name("selection", data, recipe, names, base)
         shown = showing(working)
         with resumable(run, fresh):
-            part = begun or warmed(
-                base,
-                data,
-                fresh_selector(base, seed, begun_adapter(base, start)),
-                SpanReader.load(base, begun_reader),
-                recipe,
-                replace(WARM, seed=seed),
-                run / "selector",
-                lambda _, progress: shown("selector first", progress),
-            )
+            part = begun or fresh_selector(base, seed, begun_adapter(base, start))
+            # Without a marked passage all is learned from answers: the selector begins knowing nothing.
+            if begun is None and any(each.supporting for each in data.train):
+                part = warmed(
+                    base,
+                    data,
+                    part,
+                    SpanReader.load(base, begun_reader),
+                    recipe,
+                    replace(WARM, seed=seed),
+                    run / "selector",
+                    lambda _, progress: shown("selector first", progress),
+                )
+            learned = read_trained(base, begun_reader)
+            if unseen:  # it has read passages one at a time so far
+                learned = warmed_reader(
+                    base,
+                    data,
+                    learned,
+                    recipe,
+                    replace(WARM_READER, seed=seed),
+                    run / "reader",
+                    lambda _, progress: shown("reader first", progress),
+                )
             made = make_both(
                 base,
                 data,
-                Both(part, read_trained(base, begun_reader)),
+                Both(part, learned),
                 recipe,
                 run,
                 folder,
                 command=command_words(context.obj or ()),
                 show=shown,
+                say=working.say,
             )
     report(output, made, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +36,7 @@ from pointsman.cli.selecting import (
     Train,
     begun_adapter,
     questions,
+    refuse_given,
     report,
     resumable,
     showing,
@@ -115,7 +115,9 @@ def selector(
     folder = out / name
     check_free(folder)
     if policy is SelectorKind.look:
-        _refuse_given(context, ("start", "belief", "frozen", "epochs", "learning_rate"))
+        refuse_given(
+            context, "--policy look", ("start", "belief", "frozen", "epochs", "learning_rate")
+        )
     output = Output(json)
     with output.working("loading the encoder", every=LOG_EVERY) as working:
         base = encoder_to_train(backbone)
@@ -177,12 +179,3 @@ def _looking(
         folder,
         command=command,
     )
-
-
-def _refuse_given(context: typer.Context, names: Sequence[str]) -> None:
-    """Options that mean nothing to a selector that looks."""
-    for name in names:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = name.replace("_", "-")
-            raise typer.BadParameter(f"--policy look takes no --{option}: leave it out")

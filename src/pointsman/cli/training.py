@@ -128,7 +128,7 @@ def _with_checkpoints(run: Path) -> list[Path]:
 
     if checkpoints(run):
         return [run]
-    within = [each for each in run.glob("*/") if checkpoints(each)]
+    within = {each.parent for each in run.rglob("checkpoint-*") if checkpoints(each.parent)}
     return sorted(within, key=lambda each: each.stat().st_mtime)
 
 

@@ -16,7 +16,10 @@ _SHOWN = {
     "recall@3": "in the first 3",
     "recall@5": "in the first 5",
     "passages": "passages read",
+    "entropy": "selector's entropy before, nats",
+    "unanswered": "questions that taught nothing",
 }
+_LOOKS = {"drawn": "selections drawn", "likeliest": "likeliest selections"}
 
 
 def selector_card(
@@ -96,7 +99,7 @@ def _origin(training: Mapping[str, Any]) -> list[str]:
         estimate = (
             "every set of candidates counted exactly"
             if recipe["selector"]["policy"] == "sets"
-            else f"{recipe['samples']} selections of each question drawn"
+            else f"{recipe['samples']} {_LOOKS[recipe['looks']]} of each question"
         )
         taught = (
             f"Selector and reader trained together by EM (DRO, arXiv 2505.03075), {estimate}: "
@@ -121,17 +124,18 @@ def _origin(training: Mapping[str, Any]) -> list[str]:
 def _dev(training: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[str]:
     history: Sequence[Mapping[str, float]] = numbers["dev"]["history"]
     kept = numbers["dev"]["step"]
+    shown = {name: said for name, said in _SHOWN.items() if name in history[-1]}
     rows = [
         f"| {'start' if i == 0 else i}{' (kept)' if i == kept else ''} | "
-        + " | ".join(f"{each[name]:.1f}" for name in _SHOWN)
+        + " | ".join(_number(each.get(name)) for name in shown)
         + " |"
         for i, each in enumerate(history)
     ]
     return [
         "## On dev",
         "",
-        f"| iteration | {' | '.join(_SHOWN.values())} |",
-        "|---" * (1 + len(_SHOWN)) + "|",
+        f"| iteration | {' | '.join(shown.values())} |",
+        "|---" * (1 + len(shown)) + "|",
         *rows,
         "",
         "Start: the first candidates as they came."
@@ -139,3 +143,9 @@ def _dev(training: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[str]:
         else "The iteration was chosen by F1 here, so these numbers flatter it.",
         "",
     ]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.1f}"

@@ -30,25 +30,33 @@ from pointsman.joint.asked import Asked, digest, lists
 from pointsman.joint.estimate import Estimate, estimate
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.joined import find
-from pointsman.read.marginal import MarginalTask
+from pointsman.read.marginal import MarginalTask, Shown
+from pointsman.read.task import Part as ReaderPart
 from pointsman.select.objectives import Supervised
 from pointsman.select.selector import ListSelector
+from pointsman.select.sets import check_countable
 from pointsman.select.task import Objective, SelectorTask, read_lists
 from pointsman.select.task import Part as SelectorPart
 from pointsman.training.checkpoint import checkpoints
 from pointsman.training.loop import Plan, Progress, train
 
 Show = Callable[[str, Progress], None]
+Say = Callable[[str], None]
 Measure = Callable[[Both], Mapping[str, float]]
 """The weights of selector and reader -> measures on dev, higher is better."""
 
 
 @dataclass(frozen=True, eq=False)
 class Iteration:
-    """What an iteration gave: the weights, and dev's measures."""
+    """What an iteration gave: the weights, and dev's measures; and what it began with: the `entropy` of the
+    selector in nats, and how many questions were `unanswered` in all that was looked at, so that they
+    teach nothing. The start began with nothing.
+    """
 
     both: Both
     measures: Mapping[str, float]
+    entropy: float | None = None
+    unanswered: int | None = None
 
 
 def train_together(
@@ -62,28 +70,56 @@ def train_together(
     *,
     fast: Backbone | None = None,
     read: Tensor | None = None,
+    watched: str = "",
+    say: Say | None = None,
 ) -> list[Iteration]:
     """All iterations in order, the start first.
 
     `folder` keeps every step: the same call goes on from the last whole one, and an interrupted
     training step from its last checkpoint. `fast` estimates, an encoder of the same weights that need
     not train; `read` is what a selector whose adapter stays read of the pairs, which is read here where it
-    is not given. Raises InputError where there is no question.
+    is not given. `watched` tells what `measure` looks at from anything else. What is drawn and measured
+    is said to `say`. A selector that has collapsed onto one selection of each question stays as it is from
+    there on. Raises InputError where there is no question, or none whose answer stands in anything that
+    the selector looks at; ConfigError for more sets than can be counted.
     """
-    fast = fast or backbone
+    fast, say = fast or backbone, say or _unsaid
     if not asked:
         raise InputError("there is no question to train a selector and a reader on")
+    if recipe.selector.policy == "sets":
+        most = max(len(each.passages) for each in asked)
+        check_countable(most, recipe.selector.passages)
     # What an adapter that stays says of the pairs stays as well.
     read = _read(fast, asked, start.selector, recipe, read)
     both = start
-    history = [Iteration(both, _measured(both, folder / "start", measure))]
+    say("measuring the start on dev")
+    history = [Iteration(both, _measured(both, folder / "start", measure, watched))]
     for number in range(1, recipe.iterations + 1):
         here = folder / f"iteration-{number}"
         seeded = replace(recipe, seed=recipe.seed * 1_000 + number)
+        say(f"iteration {number}: reading what the selector looks at")
         found = estimate(fast, asked, both, seeded, here, read)
+        say(f"iteration {number}: {_estimated(found, len(asked), seeded)}")
         both = _step(backbone, asked, both, found, seeded, here, read, show or _silent)
-        history.append(Iteration(both, _measured(both, here, measure)))
+        say(f"iteration {number}: measuring on dev")
+        measures = _measured(both, here, measure, watched)
+        history.append(Iteration(both, measures, found.entropy, found.unanswered))
     return history
+
+
+def _estimated(found: Estimate, asked: int, recipe: Recipe) -> str:
+    """What an E-step came to, in words. Raises InputError where it teaches nothing."""
+    if found.unanswered == asked:
+        raise InputError(
+            f"no answer to any of the {asked:,} questions stands in what was selected for them: there is "
+            "nothing to learn from"
+        )
+    words = [f"the selector's entropy is {found.entropy:.3f} nats"]
+    if recipe.trains != "reader" and not found.tells(recipe):
+        words.append("it stays as it is, for it draws nothing to choose between")
+    if found.unanswered:
+        words.append(f"{found.unanswered:,} of {asked:,} questions have no answer there")
+    return "; ".join(words)
 
 
 def best(history: Sequence[Iteration], measure: str) -> Iteration:
@@ -93,7 +129,10 @@ def best(history: Sequence[Iteration], measure: str) -> Iteration:
 
 def forget(folder: Path) -> None:
     """Drop what earlier runs left in a folder, and nothing else that lies there."""
-    for left in (folder / "start", folder / "selector", *folder.glob("iteration-*")):
+    for left in (
+        *(folder / each for each in ("start", "selector", "reader")),
+        *folder.glob("iteration-*"),
+    ):
         shutil.rmtree(left, ignore_errors=True)
     for checkpoint in checkpoints(folder):
         shutil.rmtree(checkpoint)
@@ -134,7 +173,7 @@ def _step(
 ) -> Both:
     """A step with each of the two on what was estimated."""
     selector, reader = before.selector, before.reader
-    if recipe.trains != "reader":
+    if recipe.trains != "reader" and found.tells(recipe):
         plan = replace(recipe.selector_plan, seed=recipe.seed)
         task = _selector_task(
             backbone, asked, selector, found.objective(recipe), _unmeasured, recipe, plan, read
@@ -145,20 +184,27 @@ def _step(
     if recipe.trains != "selector":
         plan = replace(recipe.reader_plan, seed=recipe.seed)
         shown = found.shown(asked, recipe)
-        reading = MarginalTask(
-            backbone,
-            reader,
-            shown,
-            _unmeasured,
-            settings=recipe.reader,
-            find=find if recipe.reader.joined else None,
-            batch_size=recipe.reader_batch,
-            from_layer=recipe.from_layer,
-            seed=plan.seed,
-        )
+        reading = reader_task(backbone, reader, shown, recipe, plan.seed)
         outcome = train(reading, plan, folder / "reader", partial(show, f"{folder.name}: reader"))
         reader = reading.part(outcome.parameters)
     return Both(selector, reader)
+
+
+def reader_task(
+    backbone: Backbone, start: ReaderPart, shown: Sequence[Shown], recipe: Recipe, seed: int
+) -> MarginalTask:
+    """A reader learning from what it is shown, as the recipe says."""
+    return MarginalTask(
+        backbone,
+        start,
+        shown,
+        _unmeasured,
+        settings=recipe.reader,
+        find=find if recipe.reader.joined else None,
+        batch_size=recipe.reader_batch,
+        from_layer=recipe.from_layer,
+        seed=seed,
+    )
 
 
 def _read(
@@ -201,15 +247,20 @@ def _selector_task(
     )
 
 
-def _measured(both: Both, folder: Path, measure: Measure) -> Mapping[str, float]:
-    """Dev's measures, taken once."""
+def _measured(both: Both, folder: Path, measure: Measure, watched: str) -> Mapping[str, float]:
+    """Dev's measures, taken once of the same weights."""
     path = folder / "measures.json"
-    if path.is_file():
-        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+    of = f"{both.digest} {watched}"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["of"] == of:
+            found: dict[str, float] = kept["measures"]
+            return found
+    except (FileNotFoundError, ValueError, KeyError):
+        pass  # not there, not whole, or of an earlier version: measured again
     found = dict(measure(both))
     with replacing(path) as file:
-        json.dump(found, file)
+        json.dump({"of": of, "measures": found}, file)
     return found
 
 
@@ -220,3 +271,7 @@ def _unmeasured(_: object) -> Mapping[str, float]:
 
 def _silent(what: str, progress: Progress) -> None:
     """Shows nothing."""
+
+
+def _unsaid(what: str) -> None:
+    """Says nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.data.arrays import reading_arrays, write_arrays
 from pointsman.errors import ConfigError
 from pointsman.joint.asked import Asked, digest, lists
 from pointsman.joint.recipe import Both, Recipe
@@ -36,6 +36,9 @@ _TOGETHER = 64
 # Reading a joined text costs the same however little its selection weighs; one of less than this
 # teaches a reader nothing that can be seen.
 _NEGLIGIBLE = 0.01
+
+COLLAPSED = 1e-3
+"""Nats: a selector of less entropy draws one and the same selection, and could only grow surer of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,14 @@ class Estimate:
         if self.shares:
             return sum(not np.isfinite(each.answer).any() for each in self.shares)
         return int(torch.isneginf(self.log_p).all(1).sum())
+
+    def tells(self, recipe: Recipe) -> bool:
+        """Whether the selector can learn from it: drawn selections say something against one another alone,
+        so that there have to be two of a question, and a selector that still draws different ones.
+        """
+        if recipe.selector.policy == "sets":
+            return True
+        return self.drawn.shape[1] > 1 and self.entropy > COLLAPSED
 
     def objective(self, recipe: Recipe) -> Objective:
         """What the selector learns from."""
@@ -120,7 +131,7 @@ def estimate(
 ) -> Estimate:
     """The E-step, kept in `folder`; `read` is what a selector that stays read of the pairs."""
     path = folder / "estimate.npz"
-    key = f"{digest(asked)} {recipe.selector} {recipe.reader} {recipe.samples} {recipe.looks} {recipe.seed}"
+    key = f"{digest(asked)} {recipe.selector} {recipe.reader} {recipe.samples} {recipe.looks} {recipe.seed} {both.digest}"
     if path.is_file():
         return _kept(path, key, asked, recipe)
     _, reader = both.on(backbone, recipe)
@@ -129,19 +140,17 @@ def estimate(
     log_p = _joined_log_p(reader, asked, drawn) if recipe.reader.joined else _log_p(shares, drawn)
     found = Estimate(drawn, log_p, entropy, shares, log_prior)
     folder.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(".estimate.npz")
     nothing = [np.zeros(0)]
-    np.savez(
-        aside,
-        key=key,
-        answer=np.concatenate([each.answer for each in shares] or nothing),
-        all=np.concatenate([each.all for each in shares] or nothing),
-        drawn=drawn.numpy(),
-        log_p=log_p.numpy(),
-        log_prior=np.zeros(0) if log_prior is None else log_prior.numpy(),
-        entropy=entropy,
-    )
-    os.replace(aside, path)
+    arrays = {
+        "key": np.array(key),
+        "answer": np.concatenate([each.answer for each in shares] or nothing),
+        "all": np.concatenate([each.all for each in shares] or nothing),
+        "drawn": drawn.numpy(),
+        "log_p": log_p.numpy(),
+        "log_prior": np.zeros(0) if log_prior is None else log_prior.numpy(),
+        "entropy": np.array(entropy),
+    }
+    write_arrays(path, arrays)
     return found
 
 
@@ -165,12 +174,14 @@ def explained(
 
 
 def _kept(path: Path, key: str, asked: Sequence[Asked], recipe: Recipe) -> Estimate:
-    """An estimate that was made before. Raises ConfigError for one of something else."""
-    with np.load(path, allow_pickle=False) as kept:
+    """An estimate that was made before. Raises ConfigError for one of something else, FormatError for a file
+    that is not whole.
+    """
+    with reading_arrays(path, "estimate of a selection run") as kept:
         if str(kept["key"]) != key:
             raise ConfigError(
-                f"{path.parent} holds a run on other questions or with other settings; go on with the "
-                "same ones, or start afresh in another directory"
+                f"{path.parent} holds a run on other questions, with other settings or from other weights; "
+                "go on with the same ones, or start afresh: with --fresh, or in another directory"
             )
         ends = np.cumsum([len(each.passages) for each in asked])[:-1]
         pairs = zip(np.split(kept["answer"], ends), np.split(kept["all"], ends), strict=True)

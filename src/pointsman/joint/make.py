@@ -18,7 +18,8 @@ from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.joint.asked import Asked, digest
 from pointsman.joint.card import joint_reader_card, selector_card
-from pointsman.joint.em import Show, best, train_together, warm_up
+from pointsman.joint.em import Iteration, Say, Show, best, reader_task, train_together, warm_up
+from pointsman.joint.marked import first, marked
 from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.joined import as_read
@@ -26,12 +27,13 @@ from pointsman.read.reader import KIND as READER
 from pointsman.read.reader import SpanReader
 from pointsman.read.recipe import Asked as ReadAsked
 from pointsman.read.recipe import calibrate_on
+from pointsman.read.task import Part as ReaderPart
 from pointsman.select.pointer import PointerHead
 from pointsman.select.selector import KIND as SELECTOR
 from pointsman.select.selector import ListSelector, candidate_width
 from pointsman.select.task import Part as SelectorPart
 from pointsman.select.task import selector_of
-from pointsman.training.loop import Plan
+from pointsman.training.loop import Plan, train
 
 RANK, ALPHA, WIDTH = 16, 32.0, 128
 MEASURE = "f1"
@@ -41,6 +43,8 @@ Card = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], str]
 
 WARM = Plan(measure="recall@1", epochs=2, learning_rate=3e-4, evaluations=1)
 """How a selector is taught by marked passages."""
+WARM_READER = Plan(measure=None, epochs=2, learning_rate=3e-4, evaluations=1)
+"""How a reader is, that has not seen passages together before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +123,28 @@ def warmed(
     )
 
 
+def warmed_reader(
+    backbone: Backbone,
+    data: Data,
+    start: ReaderPart,
+    recipe: Recipe,
+    plan: Plan,
+    folder: Path,
+    show: Show | None = None,
+) -> ReaderPart:
+    """A reader taught by marked passages as the recipe's reader sees them; where none is marked, by the first
+    in the order of retrieval.
+    """
+    joined = recipe.reader.joined
+    shown = marked(data.train, joined=joined)
+    shown = shown or first(data.train, recipe.selector.passages, joined=joined)
+    recipe = tuned(recipe, backbone)
+    plan = replace(plan, bf16=recipe.reader_plan.bf16)
+    task = reader_task(backbone, start, shown, recipe, plan.seed)
+    told = None if show is None else partial(show, "reader")
+    return task.part(train(task, plan, folder, told).parameters)
+
+
 def make_selector(
     backbone: Backbone,
     data: Data,
@@ -156,6 +182,7 @@ def make_both(
     *,
     command: str,
     show: Show | None = None,
+    say: Say | None = None,
 ) -> Made:
     """A selector and a reader trained together, saved to `folder` and to "FOLDER-reader".
 
@@ -176,10 +203,12 @@ def make_both(
         run_folder,
         measured,
         show,
+        watched=digest(data.dev),
+        say=say,
     )
     chosen = best(history, MEASURE)
     kept = history.index(chosen)
-    measures = [each.measures for each in history]
+    measures = [{**each.measures, **_begun_with(each)} for each in history]
     training = {"command": command, "data": data.record(), "recipe": asdict(recipe)}
     _save_selector(backbone, chosen.both.selector, recipe, folder, training, measures, kept)
     selector, reader = chosen.both.on(backbone, recipe)
@@ -204,7 +233,11 @@ def make_both(
 
 
 def run_name(what: str, data: Data, recipe: Recipe, start: object, backbone: Backbone) -> str:
-    """A folder name that changes with the data, the recipe, the start and the base, and nothing else."""
+    """A folder name that changes with the data, the recipe, the start and the base, and nothing else.
+
+    Not with how many iterations there are: more of them go on after those.
+    """
+    recipe = replace(recipe, iterations=1)
     parts = (backbone.identity.sha256, digest(data.train), digest(data.dev), recipe, start)
     return f"{what}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
 
@@ -273,6 +306,12 @@ def _save(
         card=card,
     )
     save_specialist(specialist, folder)
+
+
+def _begun_with(iteration: Iteration) -> dict[str, float]:
+    """What an iteration's E-step found, beside the measures."""
+    found = {"entropy": iteration.entropy, "unanswered": iteration.unanswered}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _numbers(history: Sequence[Mapping[str, float]], kept: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from pointsman.backbone.encoder import Backbone
+from pointsman.backbone.lora import weights_digest
 from pointsman.errors import ConfigError
 from pointsman.read.marginal import reader_of
 from pointsman.read.reader import ReaderSettings, SpanReader
@@ -71,6 +72,13 @@ class Both:
 
     selector: SelectorPart
     reader: ReaderPart
+
+    @property
+    def digest(self) -> str:
+        """Changes with any of the weights."""
+        return " ".join(
+            weights_digest(part.adapter, part.head.tensors) for part in (self.selector, self.reader)
+        )
 
     def on(self, backbone: Backbone, recipe: Recipe) -> tuple[ListSelector, SpanReader]:
         """The two at work."""

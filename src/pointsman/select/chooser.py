@@ -25,9 +25,12 @@ class Chooser:
     passages: int
 
     def log_prob(self, seen: Candidates, selections: Tensor) -> Tensor:
-        """Log-probabilities [q, m] of selections [q, m, k]."""
+        """Log-probabilities [q, m] of selections [q, m, k]. Raises InputError for what is no selection of
+        the candidates that there are places for; see `permutation.log_prob`.
+        """
         if self.policy == "sets":
-            return sets.log_prob(*self._sets(seen), selections)
+            permutation.check(selections.flatten(0, 1), seen.there.shape[1])
+            return sets.log_prob(*self.as_sets(seen), selections)
         scores = self.head.scores(seen, selections).flatten(0, 1)
         found = permutation.log_prob(scores, selections.flatten(0, 1))
         return found.reshape(selections.shape[:2])
@@ -35,7 +38,7 @@ class Chooser:
     def sample(self, seen: Candidates, m: int, generator: torch.Generator | None = None) -> Tensor:
         """m selections of each question [q, m, k]. Every question must have a candidate."""
         if self.policy == "sets":
-            return sets.sample(*self._sets(seen), m, generator)
+            return sets.sample(*self.as_sets(seen), m, generator)
         q, n = seen.there.shape
         drawn = permutation.sample(self._step(seen, m), n, self.passages, q * m, generator)
         return drawn.reshape(q, m, -1)
@@ -54,7 +57,7 @@ class Chooser:
         if len(asked):
             some = seen.rows(asked)
             if self.policy == "sets":
-                found = sets.likeliest(*self._sets(some)).cpu()
+                found = sets.likeliest(*self.as_sets(some)).cpu()
             else:
                 n = seen.there.shape[1]
                 found = permutation.best(self._step(some, 1), n, self.passages, len(asked))
@@ -67,7 +70,7 @@ class Chooser:
         Of a set: to be in it.
         """
         if self.policy == "sets":
-            return sets.chances(*self._sets(seen)).nan_to_num()
+            return sets.chances(*self.as_sets(seen)).nan_to_num()
         # One turn more, for those that were not chosen.
         turns = torch.cat([chosen, torch.full((len(chosen), 1), END)], dim=1)
         scores = self.head.scores(seen, turns.unsqueeze(1))[:, 0]
@@ -80,7 +83,8 @@ class Chooser:
             found[here, places] = p[here, turn, places]
         return found
 
-    def _sets(self, seen: Candidates) -> tuple[Tensor, Tensor]:
+    def as_sets(self, seen: Candidates) -> tuple[Tensor, Tensor]:
+        """Scores [q, n] of candidates and [q, K] of sizes; see `select.sets`."""
         return seen.first, self.head.sizes(seen, self.passages)
 
     def _step(self, seen: Candidates, m: int) -> Step:

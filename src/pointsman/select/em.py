@@ -39,6 +39,17 @@ def centred(weights: Tensor) -> Tensor:
     return torch.where(any_left, weights - 1 / m, weights)
 
 
+def leave_one_out(weights: Tensor) -> Tensor:
+    """(p_i - mean_{j≠i} p_j) / Σ p [..., m]: each selection against the mean of the others, not of all.
+
+    Of self-normalised weights that is m/(m-1) (w - 1/m), so that centring is the same baseline, shrunk by
+    what a selection takes away from itself. Without the denominator, over m, its product with
+    ∇ log p(z_i) has the gradient of p(y | x) as its mean exactly (Kool et al. 2019). 0 where m = 1.
+    """
+    m = weights.shape[-1]
+    return torch.zeros_like(weights) if m == 1 else centred(weights) * (m / (m - 1))
+
+
 def told(weights: Tensor) -> Tensor:
     """The weights [..., m] of an M-step on selections that stay: none where m = 1, for one selection is
     no better than itself.

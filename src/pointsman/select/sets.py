@@ -9,11 +9,16 @@ for it. Pure functions; q counts questions, scores of -inf are nobody.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import comb
 
 import torch
 from torch import Tensor
 
+from pointsman.errors import ConfigError
 from pointsman.select.permutation import END
+
+COUNTABLE = 300_000
+"""So many sets of one question's candidates are counted at most: some hundred megabytes while training."""
 
 
 def log_symmetric(scores: Tensor, k: int) -> Tensor:
@@ -103,9 +108,20 @@ def likeliest(scores: Tensor, sizes: Tensor) -> Tensor:
     return chosen
 
 
+def check_countable(candidates: int, k: int) -> None:
+    """Raises ConfigError where there are too many sets of 1 to k candidates to count each of them."""
+    count = sum(comb(candidates, size) for size in range(1, min(k, candidates) + 1))
+    if count > COUNTABLE:
+        raise ConfigError(
+            f"there are {count:,} sets of up to {k} among {candidates} candidates, too many to count them all; "
+            "take fewer candidates or passages, or the policy pointer"
+        )
+
+
 @lru_cache(maxsize=64)
 def all_up_to(candidates: int, k: int) -> Tensor:
-    """Every set of 1 to k candidates [s, k], each rising, -1 after its end."""
+    """Every set of 1 to k candidates [s, k], each rising, -1 after its end. Raises as `check_countable`."""
+    check_countable(candidates, k)
     rows = [
         torch.nn.functional.pad(
             torch.combinations(torch.arange(candidates), size), (0, k - size), value=END

@@ -22,7 +22,6 @@ from pointsman.evaluate.groups import numbered
 from pointsman.experiments.report import Show
 from pointsman.joint.asked import Asked, with_relevance
 from pointsman.joint.source import Searched
-from pointsman.read.joined import Joined
 from pointsman.read.marginal import Shown
 from pointsman.types import FloatArray, Mode, Passage, ReadingExample
 
@@ -34,8 +33,6 @@ SETS: dict[str, tuple[str, ...]] = {
     "squadshifts-amazon": tuple(f"squadshifts-amazon-{p}" for p in ("train", "dev", "test")),
 }
 """A set, and the files whose paragraphs are searched for its questions."""
-AMONG = 4
-"""So many passages a reader of joined ones sees when it is taught with others among them."""
 TESTS = ("squad-articles", "squadshifts-newwiki")
 
 
@@ -88,29 +85,6 @@ def load(data: Path, backbone: Backbone, sizes: Sizes, show: Show, seed: int = 0
             if name in TESTS:
                 tests[name] = search(test, sizes.test, sizes.candidates)
     return Bed((), taught, together, dev, tests)
-
-
-def marked(asked: Sequence[Asked], *, joined: bool) -> list[Shown]:
-    """What a reader is taught with the passages that are known to support an answer.
-
-    One that reads them together also sees them among others, in the order of retrieval.
-    """
-    found = []
-    for each in asked:
-        support = [each.passages[i] for i in each.supporting]
-        if not support:
-            continue
-        if not joined:
-            found.append(
-                Shown.all_of(each.question, [passage.text for passage in support], each.answers)
-            )
-            continue
-        others = [i for i in range(len(each.passages)) if i not in each.supporting]
-        places = sorted([*each.supporting, *others[: max(0, AMONG - len(support))]])
-        among = [each.passages[i] for i in places]
-        texts = (Joined.of(support).text, Joined.of(among).text)
-        found.append(Shown(each.question, texts, each.answers, ((0,), (1,)), (0.5, 0.5)))
-    return found
 
 
 def retrievals(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,16 @@ from pointsman.evaluate.tables import Cell, Column, Table
 from pointsman.experiments.selection.lab import Lab
 from pointsman.read.likelihood import SpanLikelihood
 from pointsman.read.marginal import reader_of
-from pointsman.select.em import centred, posterior, sample_weights
+from pointsman.select.em import centred, leave_one_out, posterior, sample_weights
 from pointsman.select.passagewise import set_log_likelihood
 from pointsman.select.permutation import all_selections, log_prob
 
 SAMPLES = (1, 2, 4, 8, 16)
+WEIGHTS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "as they are": lambda weights: weights,
+    "centred": centred,
+    "leave one out": leave_one_out,
+}
 
 _NOTHING = 1e-12
 
@@ -61,12 +66,12 @@ class Counted:
         log_likelihoods: Tensor,
         m: int,
         *,
-        centre: bool = True,
+        weigh: Callable[[Tensor], Tensor] = centred,
         repeats: int = 400,
         seed: int = 0,
     ) -> Spread:
         """Of the gradient of log Σ_z p(z) p(y | d_z), estimated by Σ w ∇ log p(z) over m selections
-        drawn, with EM's weights, `centre`d or not. `log_likelihoods` are of the selections [z].
+        drawn, with what `weigh` makes of EM's weights. `log_likelihoods` are of the selections [z].
         """
         likelihoods = log_likelihoods.double()
         # Fisher's identity: the mean of the slopes over the posterior.
@@ -78,9 +83,7 @@ class Counted:
         drawn = torch.multinomial(
             self.log_p.exp(), repeats * m, replacement=True, generator=generator
         ).reshape(repeats, m)
-        weights = sample_weights(likelihoods[drawn])
-        if centre:
-            weights = centred(weights)
+        weights = weigh(sample_weights(likelihoods[drawn]))
         found = torch.einsum("rm,rmn->rn", weights, self.slopes[drawn])
         mean, norms = found.mean(0), found.norm(dim=1)
         cosines = torch.where(
@@ -123,9 +126,9 @@ def estimator_table(lab: Lab, seed: int = 0) -> Table:
     columns += [Column(name, decimals=2) for name in ("bias", "deviation", "cosine")]
     cells: list[list[Cell]] = []
     for m in SAMPLES if told else ():
-        for weights, centre in (("as they are", False), ("centred", True)):
-            found = mean_spread([counted.spread(each, m, centre=centre) for each in told])
-            cells.append([m, weights, found.bias, found.deviation, found.cosine])
+        for name, weigh in WEIGHTS.items():
+            found = mean_spread([counted.spread(each, m, weigh=weigh) for each in told])
+            cells.append([m, name, found.bias, found.deviation, found.cosine])
     note = (
         f"Medians over {len(told)} dev questions of {_FEW} candidates, {_CHOSEN} chosen, as shares of the "
         "exact gradient's length; cosine of a single estimate with it. Ours has the exact gradient."

@@ -14,8 +14,9 @@ from pointsman.data.draw import drawn
 from pointsman.data.multihop import MultihopQuestion, read_multihop
 from pointsman.data.splits import refuse_overlap, without
 from pointsman.data.testbed import check_files
-from pointsman.experiments.selection.bed import Bed, marked
+from pointsman.experiments.selection.bed import Bed
 from pointsman.joint.asked import Asked
+from pointsman.joint.marked import marked
 from pointsman.joint.source import given
 from pointsman.read.joined import WORDS
 

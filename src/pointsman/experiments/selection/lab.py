@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,18 +18,19 @@ from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import weights_digest
 from pointsman.data.arrays import ArrayCache
 from pointsman.experiments.report import Show
-from pointsman.experiments.selection.bed import Bed, marked
+from pointsman.experiments.selection.bed import Bed
 from pointsman.experiments.selection.remembered import RememberingReader
 from pointsman.joint.asked import Asked, digest, lists
-from pointsman.joint.em import Iteration, train_together, warm_up
+from pointsman.joint.em import Iteration, reader_task, train_together, warm_up
 from pointsman.joint.estimate import explained
 from pointsman.joint.make import WIDTH, fresh_selector, tuned
 from pointsman.joint.make_look import Seen, fit, see
-from pointsman.joint.measures import Measured, measured
+from pointsman.joint.marked import first, marked
+from pointsman.joint.measures import Measured, measured, ranked
 from pointsman.joint.recipe import Both, Looks, Recipe, Trains
 from pointsman.protocols import Reader
-from pointsman.read.joined import Joined, as_read, find
-from pointsman.read.marginal import MarginalTask, Shown, reader_of
+from pointsman.read.joined import as_read
+from pointsman.read.marginal import Shown, reader_of
 from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Chooser, Policy
@@ -41,6 +42,8 @@ from pointsman.training.loop import Plan, Progress, train
 from pointsman.types import Selection
 
 T = TypeVar("T")
+
+Begins = Literal["apart", "head", "nothing"]
 
 LOWER = 3
 """Layers that stay as they are while selector and reader learn."""
@@ -191,17 +194,7 @@ class Lab:
         """The reader trained on the first passages in the order of retrieval, once an iteration."""
 
         def make() -> ReaderPart:
-            first = [each.first(self.passages) for each in self.bed.together]
-            shown = [
-                Shown.all_of(
-                    each.question,
-                    [Joined.of(each.passages).text]
-                    if self.settings.joined
-                    else [passage.text for passage in each.passages],
-                    each.answers,
-                )
-                for each in first
-            ]
+            shown = first(self.bed.together, self.passages, joined=self.settings.joined)
             recipe = self.plans.together
             plan = replace(recipe.reader_plan, epochs=recipe.iterations)
             return self._taught_reader("retrieval-reader", seed, self.reader(seed), shown, plan)
@@ -217,17 +210,18 @@ class Lab:
         *,
         trains: Trains = "both",
         looks: Looks = "drawn",
-        scratch: bool = False,
+        begins: Begins = "apart",
     ) -> list[Iteration]:
         """All iterations from where the two were when they had learned apart.
 
-        From `scratch` the selector's head has learned nothing before, on the reader's adapter.
+        Where the selector `begins` as a "head" that learned apart, or as "nothing" that has learned, its
+        adapter is the reader's.
         """
         recipe = replace(self.recipe(policy), seed=seed, trains=trains, looks=looks)
         unusual = (
             trains if trains != "both" else "",
             looks if looks != "drawn" else "",
-            "scratch" if scratch else "",
+            begins if begins != "apart" else "",
         )
         name = "-".join([policy, *filter(None, unusual)])
 
@@ -241,9 +235,9 @@ class Lab:
             return {**found, "log p": float(shares.log().mean()), "entropy": entropy}
 
         def begun() -> SelectorPart:
-            if scratch:
+            if begins == "nothing":
                 return fresh_selector(self.backbone, seed, self._reader.adapter)
-            return self.selector(seed)
+            return self.head_alone(seed, WIDTH) if begins == "head" else self.selector(seed)
 
         def make() -> list[Iteration]:
             start = Both(begun(), self.reader(seed))
@@ -257,6 +251,7 @@ class Lab:
                 lambda what, progress: self._training(f"seed {seed}, {name}, {what}", progress),
                 fast=self.fast,
                 read=self._pairs(start.selector, "together", self.bed.together, recipe.selector),
+                watched=digest(self.bed.dev),
             )
 
         return self._once(("together", name, seed), make)
@@ -304,8 +299,12 @@ class Lab:
             return measured(asked, chosen, self.read_by(part)).columns
 
         orders = [
-            (each.order.tolist(), None if each.beliefs is None else each.beliefs.tolist())
-            for each in chosen
+            (
+                ranked(taken, len(each.passages)),
+                len(taken.order),
+                None if taken.beliefs is None else taken.beliefs.tolist(),
+            )
+            for each, taken in zip(asked, chosen, strict=True)
         ]
         depends = (
             self.backbone.identity.sha256,
@@ -382,18 +381,7 @@ class Lab:
     def _taught_reader(
         self, what: str, seed: int, start: ReaderPart, shown: Sequence[Shown], plan: Plan
     ) -> ReaderPart:
-        recipe = self.plans.together
-        task = MarginalTask(
-            self.backbone,
-            start,
-            shown,
-            lambda _: {},
-            settings=recipe.reader,
-            find=find if recipe.reader.joined else None,
-            batch_size=recipe.reader_batch,
-            from_layer=recipe.from_layer,
-            seed=seed,
-        )
+        task = reader_task(self.backbone, start, shown, self.plans.together, seed)
         folder = self._run(what, seed, repr(shown), plan)
         show = partial(self._training, f"seed {seed}: {what}")
         return task.part(train(task, replace(plan, seed=seed), folder, show).parameters)

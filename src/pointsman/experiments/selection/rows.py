@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,29 +141,38 @@ class Rows:
         )
 
     def _by_grade(self, name: str, asked: Sequence[Asked]) -> list[Selection]:
-        orders = [np.argsort(-each.relevance, kind="stable").tolist() for each in asked]
-        return _ordered(orders, self.lab.passages)
+        return [ordered(np.argsort(-e.relevance, kind="stable"), self.lab.passages) for e in asked]
 
     def _first(self, name: str, asked: Sequence[Asked]) -> list[Selection]:
-        return _ordered([range(len(each.passages)) for each in asked], self.lab.passages)
+        return [ordered(range(len(each.passages)), self.lab.passages) for each in asked]
 
     def _chance(self, seed: int) -> Choose:
         def choose(name: str, asked: Sequence[Asked]) -> list[Selection]:
             generator = np.random.default_rng(seed)
-            orders = [generator.permutation(len(each.passages)).tolist() for each in asked]
-            return _ordered(orders, self.lab.passages)
+            return [
+                ordered(generator.permutation(len(each.passages)), self.lab.passages)
+                for each in asked
+            ]
 
         return choose
 
 
 def _all(name: str, asked: Sequence[Asked]) -> list[Selection]:
-    return _ordered([range(len(each.passages)) for each in asked])
+    return [ordered(range(len(each.passages))) for each in asked]
 
 
 def _supporting(name: str, asked: Sequence[Asked]) -> list[Selection]:
     """What is known to support the answer, where it was found; else what retrieval puts first."""
-    return _ordered([each.supporting or range(min(1, len(each.passages))) for each in asked])
+    return [_these(each.supporting or range(min(1, len(each.passages)))) for each in asked]
 
 
-def _ordered(orders: Sequence[Sequence[int]], most: int | None = None) -> list[Selection]:
-    return [Selection(np.array(order[:most], dtype=np.int64)) for order in orders]
+def ordered(order: Iterable[int], most: int | None = None) -> Selection:
+    """The first so many of an order of all candidates; the others stay as likely as they stand there."""
+    places = np.array(list(order), dtype=np.int64)
+    chances = np.empty(len(places), dtype=np.float32)
+    chances[places] = 1.0 / np.arange(1, len(places) + 1)
+    return Selection(places[:most], chances)
+
+
+def _these(places: Iterable[int]) -> Selection:
+    return Selection(np.array(list(places), dtype=np.int64))

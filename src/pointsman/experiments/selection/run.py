@@ -108,16 +108,22 @@ def run(
         where = outcomes or folder / "outcomes"
         return lambda depends: Outcomes(where, kind, (MEASURING, graded_by, depends))
 
-    parts: dict[str, _Part] = {}
+    labs: dict[Passages, list[Lab]] = {}
     if "one" in passages:
         sizes = replace(sizes, test=limit) if limit else sizes
-        bed = graded(load(data, fast, sizes, show), relevance)
-        parts[""] = _Part([lab_of(bed, plans)], seeds, only, keep("one"), show)
+        labs["one"] = [lab_of(graded(load(data, fast, sizes, show), relevance), plans)]
     if "several" in passages:
         beds = [graded(each, relevance) for each in load_folds(data, fast, limit)]
-        parts["several passages: "] = _Part(
-            [lab_of(each, joined(plans)) for each in beds], seeds, only, keep("several"), show
-        )
+        labs["several"] = [lab_of(each, joined(plans)) for each in beds]
+    # Each kind of questions has rows of its own.
+    rows = {kind: [Rows(lab).all() for lab in mine] for kind, mine in labs.items()}
+    wanted = {row.name for row in named([r for mine in rows.values() for r in mine[0]], only)}
+    parts: dict[str, _Part] = {}
+    for kind, mine in labs.items():
+        these = [[row for row in each if row.name in wanted] for each in rows[kind]]
+        if these[0]:
+            prefix = "" if kind == "one" else "several passages: "
+            parts[prefix] = _Part(mine, these, seeds, keep(kind), show)
     times = "1 seed" if seeds == 1 else f"{seeds} seeds"
     tables: list[Table] = []
     for prefix, part in parts.items():
@@ -160,20 +166,21 @@ def run(
 
 
 class _Part:
-    """One kind of questions: a lab, or one a fold, whose tests' questions are put together."""
+    """One kind of questions: a lab, or one a fold, whose tests' questions are put together; `rows` has those
+    of each lab.
+    """
 
     def __init__(
         self,
         labs: Sequence[Lab],
+        rows: Sequence[Sequence[Row]],
         seeds: int,
-        only: Sequence[str] | None,
         keep: Keep,
         show: Show,
     ) -> None:
         self.labs = labs
         self.seeds = seeds
         self._outcomes = keep([lab.depends for lab in labs])
-        rows = [named(Rows(lab).all(), only) for lab in labs]
         names = list(labs[0].bed.tests)
         self.tests: Tests = {
             name: [each for lab in labs for each in lab.bed.tests[name]] for name in names

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from pointsman.evaluate.tables import Cell, Column, Table
-from pointsman.experiments.selection.lab import Lab
+from pointsman.experiments.selection.lab import Begins, Lab
 from pointsman.experiments.selection.rows import APART, BOUND, DRO, GRADED, OURS, PLAIN, Row, Rows
 from pointsman.joint.asked import Asked
 from pointsman.joint.em import best
-from pointsman.joint.make import MEASURE
+from pointsman.joint.looking import LookingSelector, LookSettings
+from pointsman.joint.make import MEASURE, WIDTH
 from pointsman.joint.measures import Measured
+from pointsman.protocols import Selector
 from pointsman.read.marginal import reader_of
+from pointsman.read.reader import SpanReader
 from pointsman.read.task import Part as ReaderPart
+from pointsman.select.looked import FEATURES, Choice
 from pointsman.select.selector import SelectorSettings
 from pointsman.select.task import Part as SelectorPart
 from pointsman.select.task import selector_of
@@ -82,8 +86,9 @@ class Studies:
             for width in WIDTHS
         }
         made[APART[0]] = lambda: lab.selector(seed)
-        made["DRO without a teacher, head alone"] = lambda: _kept(lab, seed, scratch=True)
-        made["DRO, reader as it was"] = lambda: _kept(lab, seed)
+        made["DRO without a teacher, head alone"] = lambda: _kept(lab, seed, "nothing")
+        made[f"DRO after a head of {WIDTH} alone"] = lambda: _kept(lab, seed, "head")
+        made["DRO, reader as it was"] = lambda: _kept(lab, seed, "apart")
         found = {
             (name, "20"): self._told(name, make(), reader, self._first(20, self.found["hybrid"]))
             for name, make in made.items()
@@ -108,18 +113,27 @@ class Studies:
 
             return go
 
-        def selects() -> float:
-            reader = reader_of(lab.fast, lab.reader(seed), lab.settings)
-            selector = selector_of(lab.fast, lab.selector(seed), settings)
-            chosen = selector.select(questions, whole, relevance)
-            given = [each.of(passages) for each, passages in zip(chosen, whole, strict=True)]
-            read = reader.read(questions, given)
-            both = zip(chosen, read, strict=True)
-            return float(np.mean([one.gflops + other.gflops for one, other in both]))
+        def selects(make: Callable[[SpanReader], Selector]) -> Callable[[], float]:
+            def go() -> float:
+                reader = reader_of(lab.fast, lab.reader(seed), lab.settings)
+                chosen = make(reader).select(questions, whole, relevance)
+                given = [each.of(passages) for each, passages in zip(chosen, whole, strict=True)]
+                read = reader.read(questions, given)
+                both = zip(chosen, read, strict=True)
+                return float(np.mean([one.gflops + other.gflops for one, other in both]))
+
+            return go
 
         ways["the first 5 of retrieval read"] = reads(lab.passages)
         ways["all 20 read"] = reads(20)
-        ways["selected among 20, those read"] = selects
+        ways["selected among 20, those read"] = selects(
+            lambda _: selector_of(lab.fast, lab.selector(seed), settings)
+        )
+        # By any weights: what a look takes is the same.
+        look, choice = LookSettings(lab.passages, lab.settings), Choice(np.zeros(len(FEATURES)))
+        ways["after a first look at 20, 5 read"] = selects(
+            lambda reader: LookingSelector(reader, choice, look)
+        )
         cells: list[list[Cell]] = []
         for go in ways.values():  # whoever is first warms everything up
             go()
@@ -171,6 +185,6 @@ class Studies:
         return Table(title, columns, cells, [note])
 
 
-def _kept(lab: Lab, seed: int, *, scratch: bool = False) -> SelectorPart:
-    history = lab.together(seed, "pointer", scratch=scratch, trains="selector")
+def _kept(lab: Lab, seed: int, begins: Begins) -> SelectorPart:
+    history = lab.together(seed, "pointer", begins=begins, trains="selector")
     return best(history, MEASURE).both.selector
