@@ -603,7 +603,9 @@ class Backwards:
             assert known.shape == (len(given),)
             # Two are left out, the likelier one of them the last that came.
             chances = np.linspace(0.1, 0.2, len(given), dtype=np.float32)
-            found.append(Selection(np.arange(len(given))[-3::-1], chances, 0.5))
+            found.append(
+                Selection(np.arange(len(given))[-3::-1], chances, 0.5, reason="from behind")
+            )
         return found
 
 
@@ -615,7 +617,7 @@ def test_a_selector_decides_the_order(build: Callable[..., Pipeline]) -> None:
     assert agent.contexts == [list(retrieve.options[3::-1])]
     assert select.options == (*select.choice, *retrieve.options[:3:-1])
     assert select.scores == pytest.approx((0.16, 0.14, 0.12, 0.1, 0.2, 0.18))
-    assert select.note == "4 of 6"
+    assert select.note == "4 of 6: from behind"
     assert select.cost.gflops == 0.5
 
 

@@ -366,7 +366,7 @@ def _select_step(ids: Sequence[str], selected: Selection, seconds: float) -> Ste
         tuple(ids[i] for i in order),
         seconds,
         Cost(gflops=selected.gflops),
-        note=f"{len(order)} of {len(ids)}",
+        note=": ".join(filter(None, (f"{len(order)} of {len(ids)}", selected.reason))),
     )
 
 

@@ -140,13 +140,14 @@ class Selection:
     the last; None where nothing was weighed. `beliefs` [n] are what the log-odds of each one's spans
     should be moved by, against one another: log-probabilities that it is the one to read, were it only
     one, less what the reader is known to think so already; None where nothing is believed. `gflops` is
-    what selecting took.
+    what selecting took; `reason` says in a few words how it came to so many.
     """
 
     order: npt.NDArray[np.int64]
     chances: FloatArray | None = None
     gflops: float = 0.0
     beliefs: FloatArray | None = None
+    reason: str = ""
 
     def of(self, passages: Sequence[Passage]) -> list[Passage]:
         """The chosen ones in reading order, each with what is believed of it against the best of them."""

@@ -14,11 +14,11 @@ import torch
 from graded import COLOURS, GREEK
 from pointsman.backbone.encoder import Backbone
 from pointsman.backbone.lora import new_adapter
-from pointsman.errors import ConfigError, InputError
+from pointsman.errors import ConfigError, FormatError, InputError
 from pointsman.evaluate.reading import exact_match
 from pointsman.joint.asked import Asked, digest, ungraded
-from pointsman.joint.em import best, train_together, warm_up
-from pointsman.joint.estimate import Estimate, estimate, explained
+from pointsman.joint.em import Iteration, best, train_together, warm_up
+from pointsman.joint.estimate import COLLAPSED, Estimate, estimate, explained
 from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.head import SpanHead
@@ -218,6 +218,79 @@ def test_an_answer_in_no_candidate_is_counted_and_never_nan(
     )
     for tensor in history[-1].both.selector.head.tensors.values():
         assert torch.isfinite(tensor).all()
+
+
+def test_where_no_question_can_be_answered_nothing_is_learned(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    lost = [replace_answers(each, ("nowhere",)) for each in world(6, seed=1)]
+    with pytest.raises(InputError, match="no answer to any of the 6 questions stands in what was"):
+        train_together(backbone, lost, start(backbone), recipe(), tmp_path, lambda *_: {})
+    many = [replace(each, passages=each.passages * 15) for each in lost]
+    sets = recipe("sets", selector=SelectorSettings("sets", 5, 48))
+    with pytest.raises(ConfigError, match="5,985,197 sets of up to 5 among 60 candidates"):
+        train_together(backbone, many, start(backbone), sets, tmp_path, lambda *_: {})
+
+
+def test_a_selector_that_has_collapsed_stays_and_the_reader_goes_on(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    """One that draws one selection of each question alone could only grow surer of it."""
+    begun = start(backbone)
+    tensors = begun.selector.head.tensors
+    sure = {**tensors, "score": tensors["score"] * 1e6}
+    both = Both(SelectorPart(begun.selector.adapter, PointerHead(sure)), begun.reader)
+    said: list[str] = []
+
+    def run(start: Both, made: Recipe, name: str) -> Iteration:
+        folder = tmp_path / name
+        said.clear()
+        return train_together(
+            backbone, world(24, seed=1), start, made, folder, lambda *_: {}, say=said.append
+        )[-1]
+
+    collapsed = run(both, recipe(iterations=1), "collapsed")
+    assert collapsed.entropy is not None
+    assert collapsed.entropy < COLLAPSED
+    assert collapsed.both.selector is both.selector
+    assert collapsed.both.reader is not both.reader
+    assert any("draws nothing to choose between" in each for each in said)
+    # Of one selection the weight is always 1 and says nothing.
+    alone = run(begun, recipe(iterations=1, samples=1), "alone")
+    assert alone.both.selector is begun.selector
+    lively = run(begun, recipe(iterations=1), "lively")
+    assert lively.both.selector is not begun.selector
+    assert not any("draws nothing" in each for each in said)
+
+
+def test_what_was_measured_of_other_weights_is_measured_again(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    asked, looked = world(12, seed=1), []
+
+    def run(begun: Both, watched: str = "") -> None:
+        def measure(both: Both) -> Mapping[str, float]:
+            looked.append(both.digest)
+            return {"f1": float(len(looked))}
+
+        train_together(
+            backbone, asked, begun, recipe(iterations=1), tmp_path, measure, watched=watched
+        )
+
+    run(start(backbone))
+    run(start(backbone))
+    assert len(looked) == 2
+    run(start(backbone), "other questions")  # to look at
+    assert len(looked) == 4
+    with pytest.raises(ConfigError, match="from other weights"):
+        run(start(backbone, seed=1))
+    (tmp_path / "start/measures.json").write_text('{"of": "', "utf-8")  # not whole
+    run(start(backbone), "other questions")
+    assert len(looked) == 6  # and once of the other weights before it was refused
+    broken = tmp_path / "iteration-1/estimate.npz"
+    broken.write_bytes(broken.read_bytes()[:-9])
+    with pytest.raises(FormatError, match="no estimate of a selection run"):
+        run(start(backbone), "other questions")
 
 
 def test_the_likeliest_selections_are_weighed_by_the_posterior(

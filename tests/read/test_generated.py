@@ -80,11 +80,42 @@ def test_order_answers_and_batches(kind: str, request: pytest.FixtureRequest) ->
     assert likelihood.log_likelihood(asked, [ONE], [" "]) == -math.inf
 
 
-def test_all_answers_of_one_token_share_what_there_is(seq2seq: Path) -> None:
-    """An answer's first token and the end: over all tokens the first factor sums to 1."""
+def test_an_encoder_decoders_likelihood_by_hand(seq2seq: Path) -> None:
+    """Token after token behind the decoder's start, the end included."""
     likelihood = GeneratedLikelihood.load(str(seq2seq), device="cpu", dtype="fp32")
-    total = likelihood.log_likelihood("what?", [ONE], ["red", "blue", "green"])
-    assert total < 0
+    found = likelihood.log_likelihood("what is beta?", [ONE, TWO], ["red blue"])
+    model = T5ForConditionalGeneration.from_pretrained(seq2seq).eval()
+    tokenizer = AutoTokenizer.from_pretrained(seq2seq)
+    asked = "alpha is red\nbeta is blue\n\nQuestion: what is beta?\nAnswer:"
+    ids = torch.tensor([tokenizer(asked)["input_ids"]])
+    written, total = [0], 0.0
+    for token in tokenizer.convert_tokens_to_ids(["red", "blue", END]):
+        with torch.no_grad():
+            logits = model(input_ids=ids, decoder_input_ids=torch.tensor([written])).logits[0, -1]
+        total += float(logits.log_softmax(-1)[token])
+        written.append(token)
+    assert found == pytest.approx(total, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
+def test_answers_of_the_same_tokens_count_once(kind: str, request: pytest.FixtureRequest) -> None:
+    """This tokenizer knows no capitals."""
+    folder = request.getfixturevalue(kind)
+    likelihood = GeneratedLikelihood.load(str(folder), device="cpu", dtype="fp32")
+    once = likelihood.log_likelihood("what?", [ONE], ["red"])
+    assert likelihood.log_likelihood("what?", [ONE], ["red", "Red", "RED"]) == pytest.approx(once)
+
+
+@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
+def test_a_model_that_gives_no_number_gives_no_chance(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(kind)
+    likelihood = GeneratedLikelihood.load(str(folder), device="cpu", dtype="fp32")
+    with torch.no_grad():
+        for parameter in likelihood._model.parameters():
+            parameter.fill_(math.nan)
+    assert likelihood.log_likelihoods("what?", [[ONE], []], ["red"]) == [-math.inf, -math.inf]
 
 
 def test_passages_lose_their_end_and_the_question_stays(causal: Path) -> None:

@@ -3,11 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pointsman.errors import ConfigError, InputError
+from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError, DeadlineError, InputError
+from pointsman.protocols import Selector
 from pointsman.select.em import centred, sample_weights, selector_loss
 from pointsman.select.generative import GenerativeSelector, among
 from pointsman.select.permutation import END, all_selections
@@ -77,6 +80,33 @@ def test_fewer_candidates_than_choices(folder: Path) -> None:
         whole = torch.cat([every, torch.full((4, 3), END)], dim=1)
         assert writes.log_prob("gold", PASSAGES[:2], whole).exp().sum().item() == pytest.approx(1)
     assert writes.sample("gold", [], 2).tolist() == [[END] * 5] * 2
+
+
+def test_a_narrow_row_ends_where_it_ends_and_a_wide_one_is_refused(folder: Path) -> None:
+    writes = selector(folder, k=2)
+    with torch.no_grad():
+        narrow, whole = (
+            writes.log_prob("gold", PASSAGES, torch.tensor(rows))
+            for rows in ([[1], [0]], [[1, END, END, END], [0, END, END, END]])
+        )
+    torch.testing.assert_close(narrow, whole)
+    with pytest.raises(InputError, match="at most 2 of 3 candidates"):
+        writes.log_prob("gold", PASSAGES, torch.tensor([[0, 1, 2]]))
+
+
+def test_it_selects_as_any_selector(folder: Path) -> None:
+    """Also among empty passages and the same one twice, and of nothing nothing."""
+    writes: Selector = selector(folder, k=2)
+    same = [PASSAGES[0], PASSAGES[0], Passage("empty", ""), PASSAGES[1]]
+    given = [PASSAGES, [], same]
+    ones = [np.ones(len(each), np.float32) for each in given]
+    first, none, third = writes.select(["gold", "gold", "gold"], given, ones)
+    best = selector(folder, k=2).best("gold", PASSAGES)
+    assert first.order.tolist() == [place for place in best.tolist() if place != END]
+    assert none.order.tolist() == []
+    assert len(set(third.order.tolist())) == len(third.order) >= 1
+    with pytest.raises(DeadlineError, match="selecting passages"):
+        writes.select(["gold"], [PASSAGES], ones[:1], deadline=Deadline(1e-9))
 
 
 def test_it_learns_from_likelihoods_alone(folder: Path) -> None:

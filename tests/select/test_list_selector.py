@@ -196,6 +196,11 @@ def test_selections_and_what_is_said_of_them(backbone: Backbone, policy: Policy)
         assert each.chances.shape == (count,)
         assert ((each.chances > 0) & (each.chances <= 1)).all()
         assert each.gflops > 0
+        if policy == "sets":
+            expected = float(each.chances.sum())
+            assert each.reason == f"as a set, {expected:.1f} expected"
+        elif len(each.order) < 3 and count > 2:
+            assert each.reason.startswith("one after the other, stopped at 0.")
     # Alone or together, a question's selection is the same.
     (alone,) = selector.select(lists.questions[:1], passages[:1], relevance[:1])
     assert alone.order.tolist() == whole.order.tolist()

@@ -33,7 +33,7 @@ Examples:
   pointsman train selector first --train train.json --dev dev.json --out try
   pointsman train selector fast --policy look --train a.json --dev b.json …
   pointsman train selection both --train train.json --dev dev.json --out try
-  pointsman train selection hops --train hops.jsonl --dev dev.jsonl --out try
+  pointsman train selection hops --joined --train a.jsonl --dev b.jsonl …
 
 A selector at my-space/specialists/NAME is used by POINTSMAN_SELECT__SELECTOR=NAME,
 or by the line `selector: NAME` under `select:` in my-space/pointsman.yaml.

@@ -121,7 +121,7 @@ class LookingSelector:
             texts = [passage.content for passage in given]
             scores = self.choice.scores(features(each, question, texts, known))
             chosen = selection(scores, each.best, self.settings.passages)
-            found.append(replace(chosen, gflops=each.gflops))
+            found.append(replace(chosen, gflops=each.gflops, reason="after a first look at all"))
         return found
 
 

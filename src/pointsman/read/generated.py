@@ -67,7 +67,9 @@ class GeneratedLikelihood:
         self, question: str, selections: Sequence[Sequence[Passage]], answers: Sequence[str]
     ) -> list[float]:
         """The same of several selections of passages at once."""
-        said = [self._answer(answer) for answer in dict.fromkeys(map(str.strip, answers)) if answer]
+        # Answers that differ in their letters may be the same tokens: each counts once.
+        written = [self._answer(answer) for answer in map(str.strip, answers) if answer]
+        said = [list(tokens) for tokens in dict.fromkeys(map(tuple, written))]
         prompts = [
             self._ask(question, passages, max(map(len, said), default=0)) for passages in selections
         ]

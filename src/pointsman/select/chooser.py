@@ -64,24 +64,33 @@ class Chooser:
             chosen[asked, : found.shape[1]] = found
         return chosen
 
-    def chances(self, seen: Candidates, chosen: Tensor) -> Tensor:
-        """How likely each candidate was to be `chosen` [q, k]: [q, n]; see `types.Selection`.
+    def chances(self, seen: Candidates, chosen: Tensor) -> tuple[Tensor, list[str]]:
+        """How likely each candidate was to be `chosen` [q, k]: [q, n]; see `types.Selection`. And how each
+        choice came to so many, in words.
 
         Of a set: to be in it.
         """
+        counts = (chosen != END).sum(1)
         if self.policy == "sets":
-            return sets.chances(*self.as_sets(seen)).nan_to_num()
+            found = sets.chances(*self.as_sets(seen)).nan_to_num()
+            return found, [f"as a set, {each:.1f} expected" for each in found.sum(1).tolist()]
         # One turn more, for those that were not chosen.
         turns = torch.cat([chosen, torch.full((len(chosen), 1), END)], dim=1)
         scores = self.head.scores(seen, turns.unsqueeze(1))[:, 0]
         p = permutation.log_probabilities(scores, turns).exp().nan_to_num()
-        last = (chosen != END).sum(1)
-        found = p[torch.arange(len(p)), last, :-1].clone()
+        last = p[torch.arange(len(p)), counts]
+        found = last[:, :-1].clone()
         for turn in range(chosen.shape[1]):
             here = torch.nonzero(chosen[:, turn] != END).flatten()
             places = chosen[here, turn]
             found[here, places] = p[here, turn, places]
-        return found
+        stopped = [
+            f"one after the other, stopped at {stop:.2f}"
+            if count < chosen.shape[1]
+            else "one after the other"
+            for count, stop in zip(counts.tolist(), last[:, -1].tolist(), strict=True)
+        ]
+        return found, stopped
 
     def as_sets(self, seen: Candidates) -> tuple[Tensor, Tensor]:
         """Scores [q, n] of candidates and [q, K] of sizes; see `select.sets`."""

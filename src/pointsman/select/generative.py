@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointsman.errors import ConfigError
+from pointsman.deadline import Deadline
+from pointsman.errors import ConfigError, InputError
 from pointsman.select.permutation import END, check
 from pointsman.text import scrub
-from pointsman.types import Passage
+from pointsman.types import FloatArray, Passage, Selection
 
 PROMPT = (
     "Passages:\n{passages}\n\nQuestion: {question}\n\n"
@@ -67,8 +68,17 @@ class GenerativeSelector:
         self._prompt = prompt
 
     def log_prob(self, question: str, passages: Sequence[Passage], selections: Tensor) -> Tensor:
-        """Log-probabilities [m] of selections [m, k] of places, -1 after the end; see `permutation`."""
+        """Log-probabilities [m] of whole selections [m, k] of places, -1 after the end; see `permutation`.
+
+        A row that is narrower ends where it ends. Raises InputError for what is no selection of these, or
+        one of more than k.
+        """
         check(selections, len(passages))
+        most = min(self.k, len(passages))
+        if (selections[:, most:] != END).any():
+            raise InputError(f"a selection holds at most {most} of {len(passages)} candidates")
+        missing = (0, most - selections.shape[1])
+        selections = torch.nn.functional.pad(selections, missing, value=END)
         options = _Options(self, len(passages))
         given = self._ask(question, passages, options)
         written = [options.write(row) for row in selections.tolist()]
@@ -108,6 +118,25 @@ class GenerativeSelector:
     def best(self, question: str, passages: Sequence[Passage]) -> Tensor:
         """The selection [k] of the likeliest token at every place."""
         return self._write(question, passages, 1, lambda log_p: log_p.argmax(-1))[0]
+
+    def select(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        relevance: Sequence[FloatArray],
+        deadline: Deadline | None = None,
+    ) -> list[Selection]:
+        """What the model writes of each question (protocol `Selector`); relevance is nothing to it.
+
+        Raises DeadlineError between two questions where time is up.
+        """
+        found = []
+        for question, given in zip(questions, passages, strict=True):
+            if deadline is not None:
+                deadline.check("selecting passages")
+            chosen = self.best(question, given).numpy()
+            found.append(Selection(chosen[chosen != END]))
+        return found
 
     def _write(self, question: str, passages: Sequence[Passage], m: int, choose: Choose) -> Tensor:
         options = _Options(self, len(passages))

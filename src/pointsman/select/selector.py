@@ -182,12 +182,14 @@ def selections(
     with torch.no_grad():
         seen = chooser.head.candidates(*padded(features, counts))
         chosen = chooser.best(seen)
-        chances = chooser.chances(seen, chosen).cpu().numpy()
+        chances, reasons = chooser.chances(seen, chosen)
         beliefs = (weight * seen.first.log_softmax(-1)).cpu().numpy()
     orders = [row[row != END].numpy().astype(np.int64) for row in chosen]
     return [
-        Selection(order, row[:count], beliefs=believed[:count] if weight else None)
-        for order, row, believed, count in zip(orders, chances, beliefs, counts, strict=True)
+        Selection(order, row[:count], 0.0, believed[:count] if weight else None, reason)
+        for order, row, believed, count, reason in zip(
+            orders, chances.cpu().numpy(), beliefs, counts, reasons, strict=True
+        )
     ]
 
 
