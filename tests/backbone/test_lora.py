@@ -143,6 +143,24 @@ def test_delta_by_hand() -> None:
     # A x = 1 · 3 + 2 · 4 = 11; B 11 = (11, 0, -11); halved.
     assert pair.delta(torch.tensor([3.0, 4.0])).tolist() == [5.5, 0.0, -5.5]
 
+    onto = pair.onto(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[3.0, 4.0]]))
+    assert onto.tolist() == [[6.5, 2.0, -2.5]]
+
+
+def test_a_delta_onto_an_output_has_its_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 5, 6), (2, 5, 4), (3, 4), (6, 3))
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    found = []
+    for fused in (True, False):
+        output, x, a, b = (each.clone().requires_grad_() for each in tensors)
+        pair = LowRank(a, b, 0.7)
+        made = pair.onto(output, x) if fused else output + pair.delta(x)
+        (made**2).sum().backward()
+        found.append([made.detach(), output.grad, x.grad, a.grad, b.grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
 
 TEXTS = ["alpha", "beta follows gamma", "", "what is the colour of red", "pi", "rho sigma tau " * 9]
 

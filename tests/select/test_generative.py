@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError, DeadlineError, InputError
 from pointsman.protocols import Selector
+from pointsman.read.generated import GeneratedLikelihood
 from pointsman.select.em import centred, sample_weights, selector_loss
 from pointsman.select.generative import GenerativeSelector, among
 from pointsman.select.permutation import END, all_selections
@@ -132,6 +133,21 @@ def test_it_learns_from_likelihoods_alone(folder: Path) -> None:
         optimiser.step()
     chosen = [writes.best("gold", [PASSAGES[i] for i in order]).tolist() for order in orders]
     assert chosen == [[order.index(1), END] for order in orders]
+
+
+def test_another_model_says_how_well_a_selection_explains_the_answer(folder: Path) -> None:
+    """DRO with two generating models, as docs/selection.md shows it."""
+    writes = selector(folder, k=2)
+    likelihood = GeneratedLikelihood("causal", writes.model, writes._tokenizer)
+    drawn = writes.sample("gold", PASSAGES, 4, torch.Generator().manual_seed(0))
+    shown = [[PASSAGES[i] for i in row if i >= 0] for row in drawn.tolist()]
+    weights = sample_weights(torch.tensor(likelihood.log_likelihoods("gold", shown, ["beta"])))
+    assert weights.sum().item() == pytest.approx(1)
+    assert len(set(weights.tolist())) > 1
+    selector_loss(weights, writes.log_prob("gold", PASSAGES, drawn)).backward()
+    slopes = [p.grad for p in writes.model.parameters() if p.grad is not None]
+    assert any(slope.abs().sum() > 0 for slope in slopes)
+    assert all(torch.isfinite(slope).all() for slope in slopes)
 
 
 def test_long_passages_are_cut_alike(folder: Path) -> None:

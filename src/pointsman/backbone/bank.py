@@ -228,7 +228,7 @@ class AdapterBank:
         def adapt(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if self._trained is not None:
                 pair = self._trained.get(name)
-                return None if pair is None else output + pair.delta(args[0], self._dropout)
+                return None if pair is None else pair.onto(output, args[0], self._dropout)
             rows = self._rows
             if rows is None or name not in self._stacks:
                 return None

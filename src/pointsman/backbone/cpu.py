@@ -185,13 +185,16 @@ def _attend_learning(
     """Attention with gradients, of [n, heads, length, d]: [n, length, heads, d]. Queries are scaled, not the
     many scores, and padding is masked only where there is some.
     """
-    scores = (q * scale) @ k.transpose(2, 3)
-    if mask is not None and not bool(mask.all()):
-        scores = scores.masked_fill_(mask[:, None, None] == 0, float("-inf"))
-    weights = torch.softmax(scores, -1)
-    if dropout:
-        weights = nn.functional.dropout(weights, dropout)
-    return (weights @ v).transpose(1, 2)
+    # Autocast would turn the many scores into fp32 for the softmax, and back.
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q * scale) @ k.transpose(2, 3)
+        if mask is not None and not bool(mask.all()):
+            # A softmax sends nothing back to where it gives 0, so that no gradient need know of it.
+            scores.detach().masked_fill_(mask[:, None, None] == 0, float("-inf"))
+        weights = torch.softmax(scores, -1)
+        if dropout:
+            weights = nn.functional.dropout(weights, dropout)
+        return (weights @ v).transpose(1, 2)
 
 
 def _real(lengths: Sequence[int], longest: int) -> Tensor:

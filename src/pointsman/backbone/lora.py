@@ -38,10 +38,20 @@ class LowRank:
 
         PEFT drops from x instead; A x is many times narrower, and on a CPU that is what it costs.
         """
+        return nn.functional.linear(self._inner(x, dropout), self.b)
+
+    def onto(self, output: Tensor, x: Tensor, dropout: float = 0.0) -> Tensor:
+        """output [..., out] + `delta`: in one pass over what is wide, forward and backward."""
+        inner = self._inner(x, dropout)
+        wide, narrow = output.flatten(0, -2), inner.flatten(0, -2)
+        return torch.addmm(wide, narrow, self.b.T).view(output.shape)
+
+    def _inner(self, x: Tensor, dropout: float) -> Tensor:
+        """s · A x [..., r]: scaled where it is narrow."""
         inner = nn.functional.linear(x, self.a)
         if dropout:
             inner = nn.functional.dropout(inner, dropout)
-        return nn.functional.linear(inner, self.b) * self.scale
+        return inner * self.scale
 
 
 @dataclass(frozen=True)
