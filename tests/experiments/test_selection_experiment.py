@@ -345,12 +345,11 @@ def test_more_samples_are_nearer_to_the_exact_gradient() -> None:
     assert biases == sorted(biases, reverse=True)
     assert biases[-1] < 0.1
     assert found[-1].cosine > 0.95
-    # Against the others alone it is not shrunk by what a selection takes away from itself.
-    alone = [counted.spread(log_p, m, weigh=leave_one_out, repeats=4_000) for m in (1, 4, 16)]
-    assert alone[0].bias == pytest.approx(1)
-    for mine, theirs in zip(alone[1:], found[1:], strict=False):
-        assert mine.bias < theirs.bias
-        assert mine.cosine == pytest.approx(theirs.cosine)
+    # Against the others alone it is the same direction, and longer.
+    alone, four = (counted.spread(log_p, m, weigh=leave_one_out, repeats=4_000) for m in (1, 4))
+    assert alone.bias == pytest.approx(1)
+    assert four.cosine == pytest.approx(found[1].cosine)
+    assert four.deviation == pytest.approx(found[1].deviation * 4 / 3)
     # Without centring one selection teaches whatever was drawn: noise, and in the mean nothing.
     raw = counted.spread(log_p, 1, weigh=WEIGHTS["as they are"], repeats=4_000)
     assert raw.deviation > 1
