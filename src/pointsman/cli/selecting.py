@@ -153,13 +153,11 @@ def refuse_given(context: typer.Context, flag: str, names: Sequence[str]) -> Non
             raise typer.BadParameter(f"{flag} takes no --{option}: leave it out")
 
 
-def check_counted(policy: PolicyName, candidates: int, passages: int) -> None:
+def check_counted(candidates: int, passages: int) -> None:
     """Raises BadParameter for more sets than can be counted, before anything is searched for."""
     from pointsman.errors import ConfigError
     from pointsman.select.sets import check_countable
 
-    if policy is not PolicyName.sets:
-        return
     try:
         check_countable(candidates, passages)
     except ConfigError as error:

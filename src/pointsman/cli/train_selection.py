@@ -173,10 +173,12 @@ def selection(
             "--policy pointer"
         )
     chosen = policy or (PolicyName.pointer if joined else PolicyName.sets)
-    if selector_folder is None:
-        check_counted(chosen, candidates, passages)
-    if chosen is PolicyName.sets and looks is LooksName.likeliest and selector_folder is None:
-        raise typer.BadParameter("--looks likeliest is a pointer's: --policy sets counts every set")
+    if selector_folder is None and chosen is PolicyName.sets:
+        check_counted(candidates, passages)
+        if looks is LooksName.likeliest:
+            raise typer.BadParameter(
+                "--looks likeliest is a pointer's: --policy sets counts every set"
+            )
     folder = out / name
     for each in (folder, out / f"{name}-reader"):
         check_free(each)

@@ -77,7 +77,7 @@ class Estimate:
         """
         if recipe.selector.policy == "sets":
             return True
-        return self.drawn.shape[1] > 1 and self.entropy > COLLAPSED
+        return bool(told(self.weights).any()) and self.entropy > COLLAPSED
 
     def objective(self, recipe: Recipe) -> Objective:
         """What the selector learns from."""

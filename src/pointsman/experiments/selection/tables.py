@@ -78,7 +78,7 @@ def difference_table(title: str, asked: Sequence[Asked], rows: Sequence[Found]) 
     named = {each.row.name: each for each in rows}
     apart = [each for each in rows if each.row.kind in ("plain", "control")]
     if not apart:
-        return Table(title, ["row"], [], ["No row was trained apart."])
+        return Table(title, ["row"], [], ["No row is plain or a control."])
     base = max(apart, key=lambda each: float(each.mean("f1").mean()))
     clusters = [each.cluster for each in asked]
     against = base.mean("f1")
