@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from families import FAMILIES, SIZES
 from pointsman.backbone import cpu
@@ -62,6 +62,24 @@ def test_every_family_gives_the_same_states(
     assert (found - expected)[real].abs().max() < tolerance
     assert torch.isfinite(found).all()
     assert (chosen == ATTENTION) == (family not in ("MPNet", "ModernBert"))
+
+
+@pytest.mark.parametrize("vector", [1, 4])
+def test_gradients_of_attention_are_those_of_differences(
+    vector: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_VECTOR", vector)
+    monkeypatch.setattr(cpu, "_SCORES", 3 * 6 * 8)  # three heads at a time, of two texts at once
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 6, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] + [0] * 5])
+
+    def of(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attention(nn.Identity(), q, k, v, mask, scaling=0.7)[0]
+
+    assert torch.autograd.gradcheck(of, (q, k, v))
+    scores = (0.7 * q @ k.transpose(2, 3)).masked_fill(mask[:, None, None] == 0, -torch.inf)
+    assert torch.allclose(of(q, k, v), (scores.softmax(-1) @ v).transpose(1, 2))
 
 
 @pytest.mark.parametrize("family", ["Bert", "Roberta"])

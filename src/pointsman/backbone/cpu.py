@@ -9,9 +9,8 @@ Three things cost more than they must in a plain forward pass:
 - glibc gives large blocks back to the system as soon as they are free, and the next one comes
   page by page: half of the time of a pass may go into that.
 
-Where gradients are needed the modules do what they always did, and attention is written out in as few
-passes over its scores as there can be: the fused kernel's backward pass takes longer than all the rest
-of a step.
+Where gradients are needed the modules do what they always did, and attention goes both ways over as many
+heads as the cache holds: the fused kernel's backward pass takes longer than all the rest of a step.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 # transformers' name of the attention that is defined here.
 ATTENTION = "pointsman-cpu"
@@ -137,10 +137,10 @@ def attention(
     """
     n, heads, length, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
+    lengths = [length] * n if attention_mask is None else attention_mask.sum(1).tolist()
     learned = any(each.requires_grad for each in (query, key, value))
     if torch.is_grad_enabled() and learned:
-        return _attend_learning(query, key, value, attention_mask, scale, dropout), None
-    lengths = [length] * n if attention_mask is None else attention_mask.sum(1).tolist()
+        return _attend_learning(query, key, value, lengths, scale, dropout), None
     out = query.new_empty(n, length, heads, width)
     for rows in _chunks(lengths, _SCORES // heads):
         longest = max(lengths[rows])
@@ -180,21 +180,85 @@ def _attend_bf16(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale:
 
 
 def _attend_learning(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, dropout: float
+    q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale: float, dropout: float
 ) -> Tensor:
-    """Attention with gradients, of [n, heads, length, d]: [n, length, heads, d]. Queries are scaled, not the
-    many scores, and padding is masked only where there is some.
-    """
+    """Attention with gradients, of [n, heads, length, d]: [n, length, heads, d]."""
     # Autocast would turn the many scores into fp32 for the softmax, and back.
     with torch.autocast(q.device.type, enabled=False):
+        if not dropout:
+            return _Attention.apply(q, k, v, lengths, scale)  # type: ignore[no-any-return, no-untyped-call]
         scores = (q * scale) @ k.transpose(2, 3)
-        if mask is not None and not bool(mask.all()):
-            # A softmax sends nothing back to where it gives 0, so that no gradient need know of it.
-            scores.detach().masked_fill_(mask[:, None, None] == 0, float("-inf"))
-        weights = torch.softmax(scores, -1)
-        if dropout:
-            weights = nn.functional.dropout(weights, dropout)
+        # A softmax sends nothing back to where it gives 0, so that no gradient need know of it.
+        scores.detach().masked_fill_(~_real(lengths, q.shape[2]), float("-inf"))
+        weights = nn.functional.dropout(torch.softmax(scores, -1), dropout)
         return (weights @ v).transpose(1, 2)
+
+
+class _Attention(torch.autograd.Function):
+    """Attention of as many heads at a time as the cache holds. What each token attends to is computed once
+    more on the way back, as in FlashAttention (arXiv 2205.14135): that is faster than fetching it from
+    memory, and needs none.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale: float
+    ) -> Tensor:
+        n, heads, length, width = q.shape
+        queries = torch.mul(q, scale, out=q.new_empty(q.shape)).view(-1, length, width)
+        # The softmax is 1.5 times slower over rows that are no whole number of vectors.
+        padded = -(-length // _VECTOR) * _VECTOR
+        keys, values = k.new_zeros(2, n, heads, padded, width)
+        keys[:, :, :length] = k
+        values[:, :, :length] = v
+        keys, values = keys.view(-1, padded, width), values.view(-1, padded, width)
+        ends = torch.tensor(lengths).repeat_interleave(heads)
+        out = torch.empty_like(queries)
+        for some in _heads(out, padded):
+            weights = _weights(queries[some], keys[some], ends[some])
+            torch.bmm(weights, values[some], out=out[some])
+        ctx.save_for_backward(queries, keys, values, out, ends)
+        ctx.scale, ctx.shape = scale, q.shape
+        return out.view(q.shape).transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        queries, keys, values, out, ends = ctx.saved_tensors
+        n, heads, length, width = ctx.shape
+        grad = grad.transpose(1, 2).reshape(out.shape)
+        exact = torch.promote_types(grad.dtype, torch.float32)
+        # Σ_j w_j (g · v_j) of a token is g · Σ_j w_j v_j.
+        mean = (grad.to(exact) * out.to(exact)).sum(-1, keepdim=True).to(grad.dtype)
+        d_queries, d_keys, d_values = map(torch.empty_like, (queries, keys, values))
+        for some in _heads(out, keys.shape[1]):
+            weights = _weights(queries[some], keys[some], ends[some])
+            torch.bmm(weights.transpose(1, 2), grad[some], out=d_values[some])
+            d_scores = torch.bmm(grad[some], values[some].transpose(1, 2))
+            d_scores.sub_(mean[some]).mul_(weights)
+            torch.bmm(d_scores, keys[some], out=d_queries[some])
+            torch.bmm(d_scores.transpose(1, 2), queries[some], out=d_keys[some])
+        d_queries.mul_(ctx.scale)
+        d_keys, d_values = (
+            each.view(n, heads, -1, width)[:, :, :length] for each in (d_keys, d_values)
+        )
+        return d_queries.view(ctx.shape), d_keys, d_values, None, None
+
+
+def _heads(queries: Tensor, keys: int) -> Iterator[slice]:
+    """Runs of texts' heads, of queries [n · heads, length, d], whose scores of so many keys fit the cache."""
+    step = max(1, _SCORES // (queries.shape[1] * keys))
+    return (slice(i, i + step) for i in range(0, len(queries), step))
+
+
+def _weights(queries: Tensor, keys: Tensor, ends: Tensor) -> Tensor:
+    """What each of the queries [m, length, d] attends to of the keys, those before `ends` [m]."""
+    scores = torch.bmm(queries, keys.transpose(1, 2))
+    shortest = int(ends.min())
+    if shortest < keys.shape[1]:
+        beyond = torch.arange(shortest, keys.shape[1]) >= ends[:, None]
+        scores[..., shortest:].masked_fill_(beyond[:, None], float("-inf"))
+    return torch.softmax(scores, -1)
 
 
 def _real(lengths: Sequence[int], longest: int) -> Tensor:

@@ -234,7 +234,7 @@ class Backbone:
     ) -> EarlyStates:
         """The same from token ids, which `token_ids` gives."""
         rows: list[Tensor] = [torch.empty(0)] * len(ids)
-        for batch in self._batches([len(row) for row in ids]):
+        for batch in self.buckets([len(row) for row in ids]):
             if deadline is not None:
                 deadline.check("encoding")
             inputs = pad([ids[i] for i in batch], self._pad_id)
@@ -336,7 +336,7 @@ class Backbone:
         """
         if into is None:
             into = np.zeros((len(rows), self._identity.dimension), dtype=np.float32)
-        for batch in self._batches([len(row) for row in rows]):
+        for batch in self.buckets([len(row) for row in rows]):
             if deadline is not None:
                 deadline.check("encoding")
             with torch.inference_mode(), through(batch):
@@ -405,7 +405,7 @@ class Backbone:
         if self._kept is not None and layers is None:
             self._check_above([name for name in dict.fromkeys(names) if name], self._kept.layers)
         windows = self.windows(pairs, max_length, overlap)
-        for batch in self._batches([len(window) for window in windows]):
+        for batch in self.buckets([len(window) for window in windows]):
             if deadline is not None:
                 deadline.check("reading")
             chosen = tuple(windows[i] for i in batch)
@@ -489,7 +489,8 @@ class Backbone:
             del moved["token_type_ids"]
         return moved
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+    def buckets(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """The places of rows of these lengths in batches that pass fastest here; see `length_buckets`."""
         return length_buckets(lengths, self._batch_tokens, batch_cost=self._batch_cost)
 
     @property

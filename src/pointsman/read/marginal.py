@@ -119,35 +119,51 @@ class MarginalTask(AdapterTask):
 
     def loss(self, batch: Sequence[int]) -> Tensor:
         """-Σ w log p(y | x, d_z) / Σ w over a batch."""
-        windows = [window for i in batch for _, window in self._windows[i]]
-        with self.backbone.using(self.adapter_in_training(), self._dropout):
-            states, mask = self.backbone.pair_states(windows, self._settings.layers)
-        passage = passage_mask(windows, mask.shape[1]).to(self.device)
-        with torch.autocast(self.device.type, enabled=False):
-            start, end = SpanHead(self._head_parameters).logits(states, choosable(passage))
-            width = min(self._settings.answer_width, start.shape[1])
-            odds = span_log_odds(start, end, passage, width).flatten(1)
-            every = torch.logsumexp(odds, dim=1)
-            losses, row = [], 0
-            for i in batch:
-                mine, each = self._windows[i], self._shown[i]
-                answer = [
-                    _sum(
-                        [odds[row + r, first * width + last - first] for first, last in spans], odds
+        answer, every = self._log_sums(
+            [window for i in batch for _, window in self._windows[i]],
+            [spans for i in batch for spans in self._spans[i]],
+        )
+        losses, row = [], 0
+        for i in batch:
+            mine, each = self._windows[i], self._shown[i]
+            for chosen, weight in zip(each.selections, each.weights, strict=True):
+                there = [r for r, (place, _) in enumerate(mine) if place in chosen]
+                right = [answer[row + r] for r in there if self._spans[i][r]]
+                if right:
+                    silence = every[row].new_zeros(())
+                    all_spans = torch.stack([silence, *(every[row + r] for r in there)])
+                    log_p = torch.stack(right).logsumexp(0) - all_spans.logsumexp(0)
+                    losses.append(-weight * log_p)
+            row += len(mine)
+        total = sum(sum(self._shown[i].weights) for i in batch)
+        return torch.stack([every[0].new_zeros(()), *losses]).sum() / total
+
+    def _log_sums(
+        self, windows: Sequence[Window], spans: Sequence[Sequence[tuple[int, int]]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """log Σ exp of each window's log-odds, of the spans that are an answer and of all.
+
+        Windows of similar length pass together, however many there are: half of a batch of long texts
+        and their ends would else be padding.
+        """
+        answer, every = [torch.empty(0)] * len(windows), [torch.empty(0)] * len(windows)
+        for places in self.backbone.buckets([len(window) for window in windows]):
+            some = [windows[place] for place in places]
+            with self.backbone.using(self.adapter_in_training(), self._dropout):
+                states, mask = self.backbone.pair_states(some, self._settings.layers)
+            passage = passage_mask(some, mask.shape[1]).to(self.device)
+            with torch.autocast(self.device.type, enabled=False):
+                start, end = SpanHead(self._head_parameters).logits(states, choosable(passage))
+                width = min(self._settings.answer_width, start.shape[1])
+                odds = span_log_odds(start, end, passage, width).flatten(1)
+                for place, of_all, row in zip(
+                    places, torch.logsumexp(odds, dim=1), odds, strict=True
+                ):
+                    every[place] = of_all
+                    answer[place] = _sum(
+                        [row[first * width + last - first] for first, last in spans[place]], odds
                     )
-                    for r, spans in enumerate(self._spans[i])
-                ]
-                for chosen, weight in zip(each.selections, each.weights, strict=True):
-                    there = [r for r, (place, _) in enumerate(mine) if place in chosen]
-                    right = [answer[r] for r in there if self._spans[i][r]]
-                    if right:
-                        silence = odds.new_zeros(())
-                        all_spans = torch.stack([silence, *(every[row + r] for r in there)])
-                        log_p = torch.stack(right).logsumexp(0) - all_spans.logsumexp(0)
-                        losses.append(-weight * log_p)
-                row += len(mine)
-            total = sum(sum(self._shown[i].weights) for i in batch)
-            return torch.stack([odds.new_zeros(()), *losses]).sum() / total
+        return answer, every
 
     def evaluate(self) -> Mapping[str, float]:
         """Whatever the given measure says of the reader as it stands."""
