@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,8 +219,10 @@ def _joined_log_p(reader: SpanReader, asked: Sequence[Asked], drawn: Tensor) -> 
         [Joined.of([each.passages[i] for i in _chosen(row)]).text for row in rows]
         for each, rows in zip(asked, drawn.tolist(), strict=True)
     ]
-    # A selector that is sure draws the same selection again and again.
-    once = list(dict.fromkeys((q, text) for q, mine in enumerate(texts) for text in mine))
+    # A selector that is sure draws the same selection again and again; and of a text in which no answer
+    # stands it is known without reading what a reader makes of it.
+    drawn_once = dict.fromkeys((q, text) for q, mine in enumerate(texts) for text in mine)
+    once = [(q, text) for q, text in drawn_once if find(text, asked[q].answers)]
     shares = SpanLikelihood(reader, find).shares(
         [asked[q].question for q, _ in once],
         [[Passage("", text)] for _, text in once],
@@ -227,7 +230,8 @@ def _joined_log_p(reader: SpanReader, asked: Sequence[Asked], drawn: Tensor) -> 
     )
     found = {key: each.log_likelihood() for key, each in zip(once, shares, strict=True)}
     return torch.tensor(
-        [[found[q, text] for text in mine] for q, mine in enumerate(texts)], dtype=torch.float64
+        [[found.get((q, text), -math.inf) for text in mine] for q, mine in enumerate(texts)],
+        dtype=torch.float64,
     ).reshape(drawn.shape[:2])
 
 
