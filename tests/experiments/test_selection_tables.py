@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pointsman.experiments.selection.rows import APART, BOUND, DRO, PLAIN, Row, ordered
+from pointsman.experiments.selection.rows import APART, BOUND, BOUNDS, DRO, PLAIN, Row, ordered
 from pointsman.experiments.selection.tables import Found, difference_table, main_table
 from pointsman.joint.asked import Asked, ungraded
 from pointsman.joint.measures import CUTS, Measured, ranked
@@ -74,3 +74,8 @@ def test_differences_are_from_the_best_that_was_not_trained_together() -> None:
     assert table.notes[0].startswith(f"Against {PLAIN!r}")
     assert "over 2 articles" in table.notes[0]
     assert "over 4 questions" in difference_table("t", asked("0123"), rows).notes[0]
+    # The gap is to the best of what was not trained together: a bound too may lack what others learned.
+    rows += [row(BOUNDS[1], "bound", 1.0), row(f"{BOUND}, ours", "bound", 0.9)]
+    gaps = {each[0]: each[-1] for each in difference_table("t", asked("aabb"), rows).rows}
+    assert gaps[DRO] == pytest.approx(0.125)
+    assert gaps[f"{BOUND}, ours"] == pytest.approx(0.75)

@@ -20,7 +20,8 @@ Choose = Callable[[str, Sequence[Asked]], list[Selection]]
 """A sample's name and its questions -> what the reader sees of each."""
 
 PLAIN = "retrieval order"
-BOUND = "supporting passages"
+BOUNDS = ("supporting passages", "supporting passages, reader on retrieval")
+BOUND = BOUNDS[0]
 APART = ("selector and reader apart", "the same, reader on retrieval", "the same, all marked")
 DRO, OURS = "DRO", "ours"
 GRADED, WEIGHED = "grader's order", ", beliefs read"
@@ -81,6 +82,7 @@ class Rows:
             *self._weighed(f"{OURS}: {every}", "ours", lambda s: (self._ours(s), self.policy)),
             *self._looks(),
             Row(BOUND, "bound", lambda seed: System(_supporting, lab.reader(seed))),
+            *self._bound_on_retrieval(),
             Row(f"{BOUND}, {OURS}", "bound", lambda s: System(_supporting, self._ours(s).reader)),
         ]
 
@@ -124,6 +126,20 @@ class Rows:
             Row(
                 f"{LOOKED}, reader too", "ours", lambda seed: look(self._ours(seed).reader, taught)
             ),
+        ]
+
+    def _bound_on_retrieval(self) -> list[Row]:
+        """What is best of all where the questions that teach the two together are what a reader lacks: one
+        that sees passages together has learned from few.
+        """
+        if not self.lab.settings.joined:
+            return []
+        return [
+            Row(
+                BOUNDS[1],
+                "bound",
+                lambda seed: System(_supporting, self.lab.reader_on_retrieval(seed)),
+            )
         ]
 
     def ours(self, seed: int) -> list[Iteration]:
