@@ -32,7 +32,7 @@ from pointsman.joint.recipe import Both, Recipe
 from pointsman.read.joined import find
 from pointsman.read.marginal import MarginalTask, Shown
 from pointsman.read.task import Part as ReaderPart
-from pointsman.select.objectives import Supervised
+from pointsman.select.objectives import Supervised, Whole
 from pointsman.select.selector import ListSelector
 from pointsman.select.sets import check_countable
 from pointsman.select.task import Objective, SelectorTask, read_lists
@@ -150,14 +150,17 @@ def warm_up(
     *,
     read: Tensor | None = None,
 ) -> SelectorPart:
-    """A selector taught by the passages that are known to support the answers; `read` as above."""
+    """A selector taught by the passages that are known to support the answers; `read` as above.
+
+    Read one at a time, each of them should come first. Read together they should come all, and nothing
+    else: what stands beside them misleads the reader.
+    """
     positives = [each.supporting for each in asked]
     if not any(positives):
         raise InputError("no question has a passage that is known to support its answer")
     read = _read(backbone, asked, start, recipe, read)
-    task = _selector_task(
-        backbone, asked, start, Supervised(positives), evaluate, recipe, plan, read
-    )
+    objective = (Whole if recipe.reader.joined else Supervised)(positives)
+    task = _selector_task(backbone, asked, start, objective, evaluate, recipe, plan, read)
     return task.part(train(task, plan, folder, show).parameters)
 
 

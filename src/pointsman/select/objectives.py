@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, permutations
 
 import torch
 from torch import Tensor
@@ -15,7 +16,11 @@ from pointsman.select import sets
 from pointsman.select.chooser import Chooser
 from pointsman.select.em import log_marginal, selector_loss
 from pointsman.select.passagewise import set_log_likelihood
+from pointsman.select.permutation import END
 from pointsman.select.pointer import Candidates
+
+# Of more marked passages the first in the order of retrieval: their orders are 120 at most.
+_MOST_MARKED = 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,40 @@ class Supervised:
         losses = torch.nn.functional.softplus(rivals.unsqueeze(1) - seen.first)
         each = torch.where(marked, losses, torch.zeros_like(losses)).sum(1) / marked.sum(1).clamp(1)
         return each.sum() / marked.any(1).sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The warm-up where passages are read together: a question's `positives` should be chosen, all of them in
+    whatever order, and nothing after them.
+
+    -log Σ p(z | x) over the orders z, or over as many as may be chosen of more. So a pointer also learns
+    what the first choice says of the second, and when to stop. A question without positives teaches nothing.
+    """
+
+    positives: Sequence[Sequence[int]]
+
+    def __call__(self, chooser: Chooser, seen: Candidates, batch: Sequence[int]) -> Tensor:
+        """The mean over the questions that have positives."""
+        width = min(chooser.passages, seen.there.shape[1])
+        taught = [row for row, question in enumerate(batch) if self.positives[question]]
+        if not taught:
+            return seen.first.new_zeros(())
+        orders = [self._orders(self.positives[batch[row]], width, chooser) for row in taught]
+        most = max(map(len, orders))
+        # The first order stands in for those that another question has more of.
+        filled = [each + each[:1] * (most - len(each)) for each in orders]
+        selections = torch.tensor(filled, device=seen.first.device)
+        counted = torch.arange(most) < torch.tensor([len(each) for each in orders])[:, None]
+        log_p = chooser.log_prob(seen.rows(torch.tensor(taught)), selections)
+        return -log_p.masked_fill(~counted.to(log_p.device), -torch.inf).logsumexp(-1).mean()
+
+    def _orders(
+        self, positives: Sequence[int], width: int, chooser: Chooser
+    ) -> list[tuple[int, ...]]:
+        of = permutations if chooser.policy == "pointer" else combinations
+        some = positives[:_MOST_MARKED]
+        return [(*each, *(END,) * (width - len(each))) for each in of(some, min(len(some), width))]
 
 
 @dataclass(frozen=True)

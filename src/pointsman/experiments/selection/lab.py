@@ -140,7 +140,12 @@ class Lab:
         ]
         start = weights_digest(self._reader.adapter, self._reader.head.tensors)
         plans = repr(self.plans).replace("bf16=True", "bf16=False")
-        return self.backbone.identity.sha256, plans, start, asked
+        return self.backbone.identity.sha256, plans, start, asked, *self._taught_by
+
+    @property
+    def _taught_by(self) -> tuple[str, ...]:
+        """What the selector apart learns from, where it is not what the plans have always meant."""
+        return ("whole",) if self.settings.joined else ()
 
     # ---- apart
 
@@ -401,7 +406,7 @@ class Lab:
             start,
             replace(self.recipe("pointer"), frozen=frozen),
             plan,
-            self._run(what, seed, digest(asked), plan),
+            self._run(what, seed, digest(asked), plan, *self._taught_by),
             lambda _: {},
             partial(self._training, f"seed {seed}: {what}"),
             read=self._pairs(start, what, asked, self.recipe("pointer").selector)
