@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, permutations
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from pointsman.errors import ConfigError, SpecialistError
 from pointsman.protocols import Selector
 from pointsman.select.chooser import Policy
 from pointsman.select.em import sample_weights
-from pointsman.select.objectives import Marginal, Supervised, Weighed
+from pointsman.select.objectives import Marginal, Supervised, Weighed, Whole
 from pointsman.select.permutation import END
 from pointsman.select.pointer import PointerHead
 from pointsman.select.selector import (
@@ -72,6 +72,16 @@ def shop(questions: int, seed: int) -> tuple[Lists, list[int]]:
         texts.append([f"{rng.choice(GREEK)} comes {colour}" for colour in colours])
         places.append(place)
     return Lists(asked, texts, [np.ones(CANDIDATES, np.float32)] * questions), places
+
+
+def twice(lists: Lists, places: list[int]) -> list[list[int]]:
+    """Another candidate of each question gets the colour too: the places of both."""
+    both = []
+    for texts, place in zip(lists.texts, places, strict=True):
+        other = (place + 1) % CANDIDATES
+        texts[other] = f"and {texts[place]}"  # type: ignore[index]
+        both.append([place, other])
+    return both
 
 
 def passages_of(lists: Lists) -> list[list[Passage]]:
@@ -142,6 +152,55 @@ def test_supervised_by_frozen_states_and_through_the_adapter(
     assert found(by_adapter, tests, answers)["first"] > 0.8
     frozen = trained(backbone, warm, lists, tmp_path / "frozen", frozen=True)
     assert found(frozen, tests, answers)["first"] > 0.5  # 0.2 by chance
+
+
+def test_the_whole_that_supports_an_answer_by_hand(backbone: Backbone) -> None:
+    """Two marked passages: either order of them, and then the end; one: it, and then the end; none: nothing."""
+    lists, _ = shop(4, seed=1)
+    marked = [[3, 1], [4], [], [0, 1, 2, 3]]
+    orders = [
+        [[3, 1, END], [1, 3, END]],
+        [[4, END, END]],
+        [[*each] for each in permutations(range(4), 3)],
+    ]
+    task = SelectorTask(
+        backbone, part(backbone), lists, Whole(marked), lambda _: {}, settings(), data=""
+    )
+    selector = selector_of(backbone, part(backbone), settings())
+    features, _ = selector.features(lists.questions, passages_of(lists), lists.relevance)
+    with torch.no_grad():
+        seen = selector.chooser.head.candidates(
+            *padded(torch.from_numpy(features), [CANDIDATES] * 4)
+        )
+        losses = [
+            -selector.chooser.log_prob(seen.rows(slice(row, row + 1)), torch.tensor([each]))
+            .logsumexp(-1)
+            .item()
+            for row, each in zip((0, 1, 3), orders, strict=True)
+        ]
+    assert task.loss([0]).item() == pytest.approx(losses[0], rel=1e-3)
+    assert task.loss([2]).item() == 0
+    assert task.loss([0, 1, 2, 3]).item() == pytest.approx(sum(losses) / 3, rel=1e-3)
+    # A policy of sets knows no order.
+    as_sets = SelectorTask(
+        backbone, part(backbone), lists, Whole(marked), lambda _: {}, settings("sets"), data=""
+    )
+    log_p = replace(selector.chooser, policy="sets").log_prob(
+        seen.rows(slice(0, 1)), torch.tensor([[[3, 1, END]]])
+    )
+    assert as_sets.loss([0]).item() == pytest.approx(-log_p.item(), rel=1e-3)
+
+
+def test_the_whole_is_chosen_and_nothing_else(backbone: Backbone, tmp_path: Path) -> None:
+    """Two candidates have the asked colour: both come, where the first alone is what else would be learned."""
+    lists, places = shop(400, seed=1)
+    marked = twice(lists, places)
+    selector = trained(backbone, Whole(marked), lists, tmp_path)
+    tests, answers = shop(60, seed=2)
+    both = twice(tests, answers)
+    chosen = selector.select(tests.questions, passages_of(tests), tests.relevance)
+    right = [{*each.order} == {*pair} for each, pair in zip(chosen, both, strict=True)]
+    assert np.mean(right) > 0.7
 
 
 def test_every_set_at_once_teaches_what_to_choose_and_how_much(
