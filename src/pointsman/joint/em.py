@@ -152,8 +152,8 @@ def warm_up(
 ) -> SelectorPart:
     """A selector taught by the passages that are known to support the answers; `read` as above.
 
-    Read one at a time, each of them should come first. Read together they should come all, and nothing
-    else: what stands beside them misleads the reader.
+    Read one at a time, each of them should come first. Read together, all of them should come before any
+    other: what one says decides which the next one is.
     """
     positives = [each.supporting for each in asked]
     if not any(positives):

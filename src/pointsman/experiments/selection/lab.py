@@ -145,7 +145,7 @@ class Lab:
     @property
     def _taught_by(self) -> tuple[str, ...]:
         """What the selector apart learns from, where it is not what the plans have always meant."""
-        return ("whole",) if self.settings.joined else ()
+        return ("all of them first",) if self.settings.joined else ()
 
     # ---- apart
 
