@@ -18,7 +18,16 @@ from pointsman.backbone.lora import LoraAdapter, new_adapter
 from pointsman.backbone.specialist import Specialist, save_specialist
 from pointsman.joint.asked import Asked, digest
 from pointsman.joint.card import joint_reader_card, selector_card
-from pointsman.joint.em import Iteration, Say, Show, best, reader_task, train_together, warm_up
+from pointsman.joint.em import (
+    Iteration,
+    Say,
+    Show,
+    best,
+    reader_task,
+    ready,
+    train_together,
+    warm_up,
+)
 from pointsman.joint.marked import first, marked
 from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
@@ -111,7 +120,7 @@ def warmed(
     show: Show | None = None,
 ) -> SelectorPart:
     """A selector taught by marked passages; `reader` answers on dev, of which the plan's measure is."""
-    return warm_up(
+    taught = warm_up(
         backbone,
         data.train,
         start,
@@ -121,6 +130,7 @@ def warmed(
         lambda selector: measure(data.dev, selector, as_read(reader)).means(),
         None if show is None else partial(show, "selector"),
     )
+    return ready(taught, recipe)
 
 
 def warmed_reader(

@@ -16,6 +16,7 @@ from pointsman.select import sets
 from pointsman.select.chooser import Chooser
 from pointsman.select.em import log_marginal, selector_loss
 from pointsman.select.passagewise import set_log_likelihood
+from pointsman.select.permutation import END
 from pointsman.select.pointer import Candidates
 
 # Of more marked passages the first in the order of retrieval: their orders are 120 at most.
@@ -45,36 +46,36 @@ class Supervised:
 
 @dataclass(frozen=True)
 class Whole:
-    """The warm-up where passages are read together: the first choices of a question should be all of its
-    `positives`, in whatever order.
+    """The warm-up where passages are read together: a question's `positives` should be chosen, all of them in
+    whatever order, and nothing after them.
 
-    -log Σ p(the first choices are z | x) over the orders z, or over as many as may be chosen of more. So a
-    pointer also learns what the first choice says of the second. What comes after them, and whether to
-    stop, is not said: a selector that learns to stop there trusts itself too much. A question without
-    positives teaches nothing.
+    -log Σ p(z | x) over the orders z, or over as many as may be chosen of more. So a pointer also learns
+    what the first choice says of the second, and when to stop. A question without positives teaches nothing.
     """
 
     positives: Sequence[Sequence[int]]
 
     def __call__(self, chooser: Chooser, seen: Candidates, batch: Sequence[int]) -> Tensor:
         """The mean over the questions that have positives."""
+        width = min(chooser.passages, seen.there.shape[1])
+        taught = [row for row, question in enumerate(batch) if self.positives[question]]
+        if not taught:
+            return seen.first.new_zeros(())
+        orders = [self._orders(self.positives[batch[row]], width, chooser) for row in taught]
+        most = max(map(len, orders))
+        # The first order stands in for those that another question has more of.
+        filled = [each + each[:1] * (most - len(each)) for each in orders]
+        selections = torch.tensor(filled, device=seen.first.device)
+        counted = torch.arange(most) < torch.tensor([len(each) for each in orders])[:, None]
+        log_p = chooser.log_prob(seen.rows(torch.tensor(taught)), selections)
+        return -log_p.masked_fill(~counted.to(log_p.device), -torch.inf).logsumexp(-1).mean()
+
+    def _orders(
+        self, positives: Sequence[int], width: int, chooser: Chooser
+    ) -> list[tuple[int, ...]]:
         of = permutations if chooser.policy == "pointer" else combinations
-        # By how many there are: a selection of so many at most never asks whether to stop after them.
-        alike: dict[int, list[int]] = {}
-        for row, question in enumerate(batch):
-            most = min(len(self.positives[question]), _MOST_MARKED, chooser.passages)
-            alike.setdefault(most, []).append(row)
-        losses = [seen.first.new_zeros(0)]
-        for size, rows in alike.items():
-            if size:
-                marked = [self.positives[batch[row]][:_MOST_MARKED] for row in rows]
-                orders = torch.tensor([list(of(each, size)) for each in marked]).to(
-                    seen.first.device
-                )
-                log_p = chooser.log_prob(seen.rows(torch.tensor(rows)), orders)
-                losses.append(-log_p.logsumexp(-1))
-        found = torch.cat(losses)
-        return found.sum() / max(1, len(found))
+        some = positives[:_MOST_MARKED]
+        return [(*each, *(END,) * (width - len(each))) for each in of(some, min(len(some), width))]
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,11 @@ class PointerHead:
         tensors["stop.bias"].fill_(_LOTH_TO_STOP)
         return cls(tensors)
 
+    def loth_to_stop(self, nats: float) -> PointerHead:
+        """The same with the score of stopping lower by so much at every step."""
+        bias = self.tensors["stop.bias"] - nats
+        return PointerHead({**self.tensors, "stop.bias": bias}, self.heads)
+
     def candidates(self, features: Tensor, there: Tensor) -> Candidates:
         """Candidates of features [q, n, f]; `there` [q, n] is false on padding. fp32 throughout."""
         w = {name: tensor.to(features.device).float() for name, tensor in self.tensors.items()}

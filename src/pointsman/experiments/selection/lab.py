@@ -21,7 +21,7 @@ from pointsman.experiments.report import Show
 from pointsman.experiments.selection.bed import Bed
 from pointsman.experiments.selection.remembered import RememberingReader
 from pointsman.joint.asked import Asked, digest, lists
-from pointsman.joint.em import Iteration, reader_task, train_together, warm_up
+from pointsman.joint.em import DOUBT, Iteration, reader_task, ready, train_together, warm_up
 from pointsman.joint.estimate import explained
 from pointsman.joint.make import WIDTH, fresh_selector, tuned
 from pointsman.joint.make_look import Seen, fit, see
@@ -140,12 +140,13 @@ class Lab:
         ]
         start = weights_digest(self._reader.adapter, self._reader.head.tensors)
         plans = repr(self.plans).replace("bf16=True", "bf16=False")
-        return self.backbone.identity.sha256, plans, start, asked, *self._taught_by
+        doubt = (DOUBT,) if self.settings.joined else ()
+        return self.backbone.identity.sha256, plans, start, asked, *self._taught_by, *doubt
 
     @property
     def _taught_by(self) -> tuple[str, ...]:
         """What the selector apart learns from, where it is not what the plans have always meant."""
-        return ("all of them first",) if self.settings.joined else ()
+        return ("whole",) if self.settings.joined else ()
 
     # ---- apart
 
@@ -165,7 +166,8 @@ class Lab:
 
         def make() -> SelectorPart:
             begun = self.head_alone(seed, WIDTH)
-            return self._taught_selector("selector", seed, begun, self.bed.taught)
+            taught = self._taught_selector("selector", seed, begun, self.bed.taught)
+            return ready(taught, self.plans.together)
 
         return self._once(("selector", seed), make)
 
@@ -186,10 +188,11 @@ class Lab:
             shown = marked(self.bed.together, joined=self.settings.joined)
             recipe = self.plans.together
             plan = replace(recipe.reader_plan, epochs=recipe.iterations)
+            taught = self._taught_selector(
+                "marked-selector", seed, self.selector(seed), self.bed.together
+            )
             return Both(
-                self._taught_selector(
-                    "marked-selector", seed, self.selector(seed), self.bed.together
-                ),
+                ready(taught, recipe),
                 self._taught_reader("marked-reader", seed, self.reader(seed), shown, plan),
             )
 
