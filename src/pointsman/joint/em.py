@@ -154,30 +154,29 @@ def warm_up(
     show: Callable[[Progress], None] | None = None,
     *,
     read: Tensor | None = None,
+    whole: bool = False,
 ) -> SelectorPart:
     """A selector taught by the passages that are known to support the answers; `read` as above.
 
-    Read one at a time, each of them should come first. Read together they should come all, and nothing
-    else: what stands beside them misleads the reader.
+    Each of them should come first; taught by the `whole`, they should come all, and nothing else. That is
+    for a reader that sees them together: it needs them all, and what stands beside them misleads it.
     """
     positives = [each.supporting for each in asked]
     if not any(positives):
         raise InputError("no question has a passage that is known to support its answer")
     read = _read(backbone, asked, start, recipe, read)
-    objective = (Whole if recipe.reader.joined else Supervised)(positives)
+    objective = (Whole if whole else Supervised)(positives)
     task = _selector_task(backbone, asked, start, objective, evaluate, recipe, plan, read)
     return task.part(train(task, plan, folder, show).parameters)
 
 
-def ready(taught: SelectorPart, recipe: Recipe) -> SelectorPart:
-    """A selector that has been warmed up, as EM begins with it.
+def ready(taught: SelectorPart) -> SelectorPart:
+    """A selector that was taught by the whole, as EM begins with it.
 
-    One of passages that are read together also learned to stop where all that is marked was chosen, and it
-    is far too sure that this is so: which passages come next it knows better. What stopping is worth to
-    the reader is what EM finds out, if only it draws selections that go on.
+    It learned to stop where all that is marked was chosen, and is far too sure that this is so: which
+    passages come next it knows better. What stopping is worth to the reader is what EM finds out, if only
+    it draws selections that go on.
     """
-    if not recipe.reader.joined:
-        return taught
     return replace(taught, head=taught.head.loth_to_stop(DOUBT))
 
 

@@ -129,8 +129,9 @@ def warmed(
         folder,
         lambda selector: measure(data.dev, selector, as_read(reader)).means(),
         None if show is None else partial(show, "selector"),
+        whole=recipe.reader.joined,
     )
-    return ready(taught, recipe)
+    return ready(taught) if recipe.reader.joined else taught
 
 
 def warmed_reader(

@@ -140,13 +140,8 @@ class Lab:
         ]
         start = weights_digest(self._reader.adapter, self._reader.head.tensors)
         plans = repr(self.plans).replace("bf16=True", "bf16=False")
-        doubt = (DOUBT,) if self.settings.joined else ()
-        return self.backbone.identity.sha256, plans, start, asked, *self._taught_by, *doubt
-
-    @property
-    def _taught_by(self) -> tuple[str, ...]:
-        """What the selector apart learns from, where it is not what the plans have always meant."""
-        return ("whole",) if self.settings.joined else ()
+        taught_by = ("whole", DOUBT) if self.settings.joined else ()
+        return self.backbone.identity.sha256, plans, start, asked, *taught_by
 
     # ---- apart
 
@@ -163,23 +158,15 @@ class Lab:
 
     def selector(self, seed: int) -> SelectorPart:
         """The selector as it learned apart, from marked passages: its head first, then its adapter too."""
+        return self._selector(seed, self.settings.joined)
 
-        def make() -> SelectorPart:
-            begun = self.head_alone(seed, WIDTH)
-            taught = self._taught_selector("selector", seed, begun, self.bed.taught)
-            return ready(taught, self.plans.together)
-
-        return self._once(("selector", seed), make)
+    def selector_of_first_choices(self, seed: int) -> SelectorPart:
+        """The same of one that learned each marked passage as a first choice alone."""
+        return self._selector(seed, whole=False)
 
     def head_alone(self, seed: int, width: int) -> SelectorPart:
         """A selector's head of this width as it learned apart, on the reader's adapter as it is."""
-
-        def make() -> SelectorPart:
-            begun = fresh_selector(self.backbone, seed, self._reader.adapter, width=width)
-            what = f"head-{width}"
-            return self._taught_selector(what, seed, begun, self.bed.taught, frozen=True)
-
-        return self._once((f"head-{width}", seed), make)
+        return self._head(seed, width, self.settings.joined)
 
     def marked(self, seed: int) -> Both:
         """The two after they learned apart from the questions of `together` too, all passages marked."""
@@ -189,10 +176,14 @@ class Lab:
             recipe = self.plans.together
             plan = replace(recipe.reader_plan, epochs=recipe.iterations)
             taught = self._taught_selector(
-                "marked-selector", seed, self.selector(seed), self.bed.together
+                "marked-selector",
+                seed,
+                self.selector(seed),
+                self.bed.together,
+                whole=self.settings.joined,
             )
             return Both(
-                ready(taught, recipe),
+                ready(taught) if self.settings.joined else taught,
                 self._taught_reader("marked-reader", seed, self.reader(seed), shown, plan),
             )
 
@@ -394,12 +385,30 @@ class Lab:
         show = partial(self._training, f"seed {seed}: {what}")
         return task.part(train(task, replace(plan, seed=seed), folder, show).parameters)
 
+    def _selector(self, seed: int, whole: bool) -> SelectorPart:
+        def make() -> SelectorPart:
+            begun = self._head(seed, WIDTH, whole)
+            taught = self._taught_selector("selector", seed, begun, self.bed.taught, whole=whole)
+            return ready(taught) if whole else taught
+
+        return self._once(("selector", whole, seed), make)
+
+    def _head(self, seed: int, width: int, whole: bool) -> SelectorPart:
+        def make() -> SelectorPart:
+            begun = fresh_selector(self.backbone, seed, self._reader.adapter, width=width)
+            what, taught = f"head-{width}", self.bed.taught
+            return self._taught_selector(what, seed, begun, taught, whole=whole, frozen=True)
+
+        return self._once((f"head-{width}", whole, seed), make)
+
     def _taught_selector(
         self,
         what: str,
         seed: int,
         start: SelectorPart,
         asked: Sequence[Asked],
+        *,
+        whole: bool,
         frozen: bool = False,
     ) -> SelectorPart:
         plan = replace(self.plans.head if frozen else self.plans.warm, seed=seed)
@@ -409,12 +418,13 @@ class Lab:
             start,
             replace(self.recipe("pointer"), frozen=frozen),
             plan,
-            self._run(what, seed, digest(asked), plan, *self._taught_by),
+            self._run(what, seed, digest(asked), plan, *(["whole"] if whole else [])),
             lambda _: {},
             partial(self._training, f"seed {seed}: {what}"),
             read=self._pairs(start, what, asked, self.recipe("pointer").selector)
             if frozen
             else None,
+            whole=whole,
         )
 
     def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:

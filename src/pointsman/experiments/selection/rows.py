@@ -72,6 +72,7 @@ class Rows:
                 "control",
                 lambda s: self._of(Both(lab.selector(s), lab.reader_on_retrieval(s))),
             ),
+            *self._first_choices(),
             Row(marked, "control", lambda seed: self._of(lab.marked(seed))),
             *self._weighed(apart, "ours", lambda s: (self._apart(s), "pointer")),
             Row("DRO, reader as it was", "paper", lambda s: self._dro(s, trains="selector")),
@@ -126,6 +127,21 @@ class Rows:
             Row(
                 f"{LOOKED}, reader too", "ours", lambda seed: look(self._ours(seed).reader, taught)
             ),
+        ]
+
+    def _first_choices(self) -> list[Row]:
+        """A selector apart that was not taught by the whole, and chooses as many as it may."""
+        lab = self.lab
+        if not lab.settings.joined:
+            return []
+        return [
+            Row(
+                "the same, of first choices",
+                "control",
+                lambda s: self._of(
+                    Both(lab.selector_of_first_choices(s), lab.reader_on_retrieval(s))
+                ),
+            )
         ]
 
     def _bound_on_retrieval(self) -> list[Row]:
