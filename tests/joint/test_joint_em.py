@@ -17,7 +17,7 @@ from pointsman.backbone.lora import new_adapter
 from pointsman.errors import ConfigError, FormatError, InputError
 from pointsman.evaluate.reading import exact_match
 from pointsman.joint.asked import Asked, digest, ungraded
-from pointsman.joint.em import Iteration, best, train_together, warm_up
+from pointsman.joint.em import Iteration, best, ready, train_together, warm_up
 from pointsman.joint.estimate import COLLAPSED, Estimate, estimate, explained
 from pointsman.joint.measures import measure
 from pointsman.joint.recipe import Both, Recipe
@@ -413,6 +413,32 @@ def test_the_warm_up_needs_to_know_what_supports_the_answer(
     ]
     with pytest.raises(InputError, match="no question has a passage that is known to support"):
         warm_up(backbone, unknown, begun, recipe(), plan, tmp_path, first)
+
+
+def test_taught_by_the_whole_it_chooses_that_and_nothing_else(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    asked, plan = world(200, seed=1), Plan(measure=None, epochs=3, learning_rate=1e-2)
+    begun = start(backbone).selector
+    taught = warm_up(backbone, asked, begun, recipe(), plan, tmp_path, lambda _: {}, whole=True)
+
+    tests = world(40, seed=4)
+    chosen = selector_of(backbone, taught, recipe().selector).select(
+        [each.question for each in tests],
+        [each.passages for each in tests],
+        [each.relevance for each in tests],
+    )
+    right = [
+        one.order.tolist() == [*each.supporting] for each, one in zip(tests, chosen, strict=True)
+    ]
+    assert np.mean(right) > 0.8
+    # EM begins with the same, but for how much it takes to stop.
+    changed = {
+        name
+        for name, tensor in ready(taught).head.tensors.items()
+        if not torch.equal(tensor, taught.head.tensors[name])
+    }
+    assert changed == {"stop.bias"}
 
 
 def test_questions_are_told_apart_by_all_that_can_be_learned() -> None:

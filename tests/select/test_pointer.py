@@ -35,6 +35,14 @@ def test_a_fresh_head_finds_all_alike_and_rarely_stops() -> None:
     assert (scores.softmax(-1)[..., -1] < 0.05).all()
 
 
+def test_loth_to_stop_is_every_step_s_odds_and_nothing_else() -> None:
+    pointer = head()
+    seen, chosen = pointer.candidates(*some(2, 5)), torch.tensor([[[0, 1, 2]], [[3, 2, 1]]])
+    before, after = (each.scores(seen, chosen) for each in (pointer, pointer.loth_to_stop(6.0)))
+    torch.testing.assert_close(after[..., -1], before[..., -1] - 6.0)
+    torch.testing.assert_close(after[..., :-1], before[..., :-1])
+
+
 def test_every_selection_together_is_certain_and_order_matters() -> None:
     pointer = head()
     seen = pointer.candidates(*some(1, 4))
