@@ -64,11 +64,12 @@ def test_every_family_gives_the_same_states(
     assert (chosen == ATTENTION) == (family not in ("MPNet", "ModernBert"))
 
 
-@pytest.mark.parametrize("vector", [1, 4])
+@pytest.mark.parametrize(("vector", "long"), [(1, 1), (4, 1), (4, 192)])
 def test_gradients_of_attention_are_those_of_differences(
-    vector: int, monkeypatch: pytest.MonkeyPatch
+    vector: int, long: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "_VECTOR", vector)
+    monkeypatch.setattr(cpu, "_LONG", long)
     monkeypatch.setattr(cpu, "_SCORES", 3 * 6 * 8)  # three heads at a time, of two texts at once
     torch.manual_seed(0)
     q, k, v = (torch.randn(3, 2, 6, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
