@@ -222,7 +222,9 @@ def selection(
         run = run or cache_directory() / "runs" / run_name("selection", data, recipe, names, base)
         shown = showing(working)
         with resumable(run, fresh):
-            part = begun or fresh_selector(base, seed, begun_adapter(base, start))
+            part = begun or fresh_selector(
+                base, seed, begun_adapter(base, start), linked=reading.joined
+            )
             # Without a marked passage all is learned from answers: the selector begins knowing nothing.
             if begun is None and any(each.supporting for each in data.train):
                 part = warmed(

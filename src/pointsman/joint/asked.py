@@ -54,6 +54,7 @@ def lists(asked: Sequence[Asked]) -> Lists:
         [each.question for each in asked],
         [[passage.content for passage in each.passages] for each in asked],
         [each.relevance for each in asked],
+        [[passage.title for passage in each.passages] for each in asked],
     )
 
 

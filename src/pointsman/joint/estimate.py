@@ -27,7 +27,7 @@ from pointsman.select.objectives import Marginal, Weighed
 from pointsman.select.passagewise import set_log_likelihood
 from pointsman.select.permutation import END
 from pointsman.select.pointer import Candidates
-from pointsman.select.selector import extras, padded
+from pointsman.select.selector import is_linked, padded
 from pointsman.select.task import Objective, read_lists
 from pointsman.select.task import Part as SelectorPart
 from pointsman.types import Passage
@@ -255,7 +255,7 @@ def _drawn(
     given = lists(asked)
     if read is None:
         read = read_lists(backbone, part.adapter, given, recipe.selector)
-    beside = torch.from_numpy(extras(given.questions, given.texts, given.relevance))
+    beside = given.extras(is_linked(part.head, backbone.shape.width))
     chooser = Chooser(part.head, recipe.selector.policy, recipe.selector.passages)
     generator = torch.Generator().manual_seed(recipe.seed)
     m, k = recipe.samples, recipe.selector.passages

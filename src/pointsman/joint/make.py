@@ -91,11 +91,15 @@ def fresh_selector(
     seed: int,
     start: LoraAdapter | None = None,
     width: int = WIDTH,
+    *,
+    linked: bool = False,
 ) -> SelectorPart:
-    """A selector that has learned nothing, on that adapter or on a fresh one, with a head of this width."""
+    """A selector that has learned nothing, on that adapter or on a fresh one, with a head of this width; a
+    `linked` one sees which candidates name one another.
+    """
     generator = torch.Generator().manual_seed(seed)
     adapter = start or new_adapter(backbone.model, RANK, ALPHA, generator)
-    head = PointerHead.fresh(candidate_width(backbone.shape.width), width, generator)
+    head = PointerHead.fresh(candidate_width(backbone.shape.width, linked), width, generator)
     return SelectorPart(adapter, head)
 
 

@@ -18,6 +18,8 @@ from pointsman.backbone.pair_reading import read_pairs
 from pointsman.backbone.specialist import Specialist, load_specialist
 from pointsman.deadline import Deadline
 from pointsman.errors import ConfigError, SpecialistError
+from pointsman.links import FEATURES as LINKS
+from pointsman.links import links
 from pointsman.select.chooser import Chooser, Policy
 from pointsman.select.permutation import END
 from pointsman.select.pointer import LARGEST, PointerHead
@@ -69,15 +71,31 @@ class SelectorSettings:
         return asdict(self)
 
 
-def candidate_width(width: int) -> int:
-    """How many features a candidate has on a backbone of width d."""
-    return feature_width(width) + _EXTRA
+def candidate_width(width: int, linked: bool = False) -> int:
+    """How many features a candidate has on a backbone of width d; more where `links` are among them."""
+    return feature_width(width) + _EXTRA + (len(LINKS) if linked else 0)
+
+
+def is_linked(head: PointerHead, width: int) -> bool:
+    """Whether a head on a backbone of width d sees how candidates name one another. Raises SpecialistError
+    for a head of another backbone.
+    """
+    if head.features not in (candidate_width(width), candidate_width(width, linked=True)):
+        raise SpecialistError(
+            f"the selector's head looks at {head.features} features, this backbone gives "
+            f"{candidate_width(width)}"
+        )
+    return head.features == candidate_width(width, linked=True)
 
 
 def extras(
-    questions: Sequence[str], passages: Sequence[Sequence[str]], relevance: Any
+    questions: Sequence[str],
+    passages: Sequence[Sequence[str]],
+    relevance: Any,
+    titles: Sequence[Sequence[str]] | None = None,
 ) -> FloatArray:
-    """What is known of candidates beside their states [all candidates, 14]: wording, rank, relevance.
+    """What is known of candidates beside their states [all candidates, 14]: wording, rank, relevance; and
+    where their `titles` are given `links` too [all candidates, 22].
 
     Candidates come best first, so that a rank is a place; `relevance` has an array [n] a question, and
     counts against its mean there, so that ungraded candidates are all 0.
@@ -88,7 +106,13 @@ def extras(
         against = np.asarray(known, dtype=np.float32) - (np.mean(known) if len(given) else 0)
         beside = np.stack([ranks, against.astype(np.float32)], axis=1)
         rows.append(np.concatenate([wording([(question, text) for text in given]), beside], axis=1))
-    return np.concatenate(rows) if rows else np.zeros((0, _EXTRA), dtype=np.float32)
+    if titles is None:
+        return np.concatenate(rows) if rows else np.zeros((0, _EXTRA), dtype=np.float32)
+    linked = [
+        np.concatenate([row, links(question, named, given)], axis=1)
+        for row, question, named, given in zip(rows, questions, titles, passages, strict=True)
+    ]
+    return np.concatenate(linked or [np.zeros((0, _EXTRA + len(LINKS)), dtype=np.float32)])
 
 
 class ListSelector:
@@ -97,11 +121,7 @@ class ListSelector:
     def __init__(
         self, backbone: Backbone, head: PointerHead, adapter: str | None, settings: SelectorSettings
     ) -> None:
-        if head.features != candidate_width(backbone.shape.width):
-            raise SpecialistError(
-                f"the selector's head looks at {head.features} features, this backbone gives "
-                f"{candidate_width(backbone.shape.width)}"
-            )
+        self._linked = is_linked(head, backbone.shape.width)
         self.backbone = backbone
         self.settings = settings
         self.chooser = Chooser(head, settings.policy, settings.passages)
@@ -166,7 +186,8 @@ class ListSelector:
             self.settings.overlap,
             deadline,
         )
-        beside = extras(questions, texts, relevance)
+        titles = [[passage.title for passage in given] for given in passages]
+        beside = extras(questions, texts, relevance, titles if self._linked else None)
         features = np.concatenate([read.of_first_windows(), beside], axis=1)
         owner = np.repeat(np.arange(len(questions)), [len(given) for given in texts])
         gflops = np.bincount(owner, weights=read.gflops, minlength=len(questions))

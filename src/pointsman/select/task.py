@@ -18,7 +18,7 @@ from pointsman.backbone.pair_reading import first_windows, read_pairs
 from pointsman.backbone.pairs import passage_mask
 from pointsman.select.chooser import Chooser
 from pointsman.select.pointer import Candidates, PointerHead
-from pointsman.select.selector import ListSelector, SelectorSettings, extras, padded
+from pointsman.select.selector import ListSelector, SelectorSettings, extras, is_linked, padded
 from pointsman.training.adapter_task import AdapterTask
 from pointsman.training.batches import similar_batches
 from pointsman.types import FloatArray
@@ -40,11 +40,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Lists:
-    """Questions and their candidates' `texts`, best first, with their `relevance` [n] each."""
+    """Questions and their candidates' `texts`, best first, with their `relevance` [n] each, and `titles`
+    where candidates have some.
+    """
 
     questions: Sequence[str]
     texts: Sequence[Sequence[str]]
     relevance: Sequence[FloatArray]
+    titles: Sequence[Sequence[str]] | None = None
+
+    def extras(self, linked: bool) -> Tensor:
+        """What is known of the candidates beside their states; see `selector.extras`."""
+        titles = self.titles or [[""] * len(given) for given in self.texts]
+        found = extras(self.questions, self.texts, self.relevance, titles if linked else None)
+        return torch.from_numpy(found)
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
@@ -106,7 +115,7 @@ class SelectorTask(AdapterTask):
         self._batch_size = batch_size
         self._dropout = dropout
         self._seed = seed
-        self._extras = torch.from_numpy(extras(lists.questions, lists.texts, lists.relevance))
+        self._extras = lists.extras(is_linked(start.head, backbone.shape.width))
         # A question without candidates has nothing to teach.
         self._asked = [i for i, count in enumerate(lists.counts) if count]
         self._windows = first_windows(backbone, lists.pairs, settings.max_length, settings.overlap)

@@ -35,7 +35,7 @@ from pointsman.read.reader import ReaderSettings
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Chooser, Policy
 from pointsman.select.looked import selection
-from pointsman.select.selector import SelectorSettings, extras, selections
+from pointsman.select.selector import SelectorSettings, is_linked, selections
 from pointsman.select.task import Part as SelectorPart
 from pointsman.select.task import read_lists
 from pointsman.training.loop import Plan, Progress, train
@@ -160,6 +160,10 @@ class Lab:
         """The selector as it learned apart, from marked passages: its head first, then its adapter too."""
         return self._selector(seed, self.settings.joined)
 
+    def linked_selector(self, seed: int) -> SelectorPart:
+        """The same of one that sees which candidates name one another."""
+        return self._selector(seed, self.settings.joined, linked=True)
+
     def selector_of_first_choices(self, seed: int) -> SelectorPart:
         """The same of one that learned each marked passage as a first choice alone."""
         return self._selector(seed, whole=False)
@@ -210,17 +214,19 @@ class Lab:
         trains: Trains = "both",
         looks: Looks = "drawn",
         begins: Begins = "apart",
+        linked: bool = False,
     ) -> list[Iteration]:
         """All iterations from where the two were when they had learned apart.
 
         Where the selector `begins` as a "head" that learned apart, or as "nothing" that has learned, its
-        adapter is the reader's.
+        adapter is the reader's. A `linked` one sees which candidates name one another.
         """
         recipe = replace(self.recipe(policy), seed=seed, trains=trains, looks=looks)
         unusual = (
             trains if trains != "both" else "",
             looks if looks != "drawn" else "",
             begins if begins != "apart" else "",
+            "linked" if linked else "",
         )
         name = "-".join([policy, *filter(None, unusual)])
 
@@ -236,7 +242,9 @@ class Lab:
         def begun() -> SelectorPart:
             if begins == "nothing":
                 return fresh_selector(self.backbone, seed, self._reader.adapter)
-            return self.head_alone(seed, WIDTH) if begins == "head" else self.selector(seed)
+            if begins == "head":
+                return self.head_alone(seed, WIDTH)
+            return self.linked_selector(seed) if linked else self.selector(seed)
 
         def make() -> list[Iteration]:
             start = Both(begun(), self.reader(seed))
@@ -269,7 +277,7 @@ class Lab:
         given = lists(asked)
         settings = self.recipe(policy).selector
         states = self._pairs(part, name, asked, settings)
-        beside = torch.from_numpy(extras(given.questions, given.texts, given.relevance))
+        beside = given.extras(is_linked(part.head, self.backbone.shape.width))
         chooser = Chooser(part.head, policy, settings.passages)
         return selections(chooser, torch.cat([states, beside], dim=1), given.counts, belief)
 
@@ -385,21 +393,27 @@ class Lab:
         show = partial(self._training, f"seed {seed}: {what}")
         return task.part(train(task, replace(plan, seed=seed), folder, show).parameters)
 
-    def _selector(self, seed: int, whole: bool) -> SelectorPart:
+    def _selector(self, seed: int, whole: bool, linked: bool = False) -> SelectorPart:
+        what = "linked-selector" if linked else "selector"
+
         def make() -> SelectorPart:
-            begun = self._head(seed, WIDTH, whole)
-            taught = self._taught_selector("selector", seed, begun, self.bed.taught, whole=whole)
+            begun = self._head(seed, WIDTH, whole, linked)
+            taught = self._taught_selector(what, seed, begun, self.bed.taught, whole=whole)
             return ready(taught) if whole else taught
 
-        return self._once(("selector", whole, seed), make)
+        return self._once((what, whole, seed), make)
 
-    def _head(self, seed: int, width: int, whole: bool) -> SelectorPart:
+    def _head(self, seed: int, width: int, whole: bool, linked: bool = False) -> SelectorPart:
+        what = f"linked-head-{width}" if linked else f"head-{width}"
+
         def make() -> SelectorPart:
-            begun = fresh_selector(self.backbone, seed, self._reader.adapter, width=width)
-            what, taught = f"head-{width}", self.bed.taught
+            begun = fresh_selector(
+                self.backbone, seed, self._reader.adapter, width=width, linked=linked
+            )
+            taught = self.bed.taught
             return self._taught_selector(what, seed, begun, taught, whole=whole, frozen=True)
 
-        return self._once((f"head-{width}", whole, seed), make)
+        return self._once((what, whole, seed), make)
 
     def _taught_selector(
         self,

@@ -11,9 +11,10 @@ from pointsman.experiments.selection.lab import Lab
 from pointsman.joint.asked import Asked
 from pointsman.joint.em import Iteration, best
 from pointsman.joint.make import MEASURE
-from pointsman.joint.recipe import Both, Looks, Trains
+from pointsman.joint.recipe import Both, Trains
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.chooser import Policy
+from pointsman.select.task import Part as SelectorPart
 from pointsman.types import Selection
 
 Choose = Callable[[str, Sequence[Asked]], list[Selection]]
@@ -26,6 +27,7 @@ APART = ("selector and reader apart", "the same, reader on retrieval", "the same
 DRO, OURS = "DRO", "ours"
 GRADED, WEIGHED = "grader's order", ", beliefs read"
 LOOKED = f"{OURS}: after a first look"
+LINKED = "who names whom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,13 @@ class Rows:
                 "control",
                 lambda s: self._of(Both(lab.selector(s), lab.reader_on_retrieval(s))),
             ),
-            *self._first_choices(),
+            *self._apart_together(),
             Row(marked, "control", lambda seed: self._of(lab.marked(seed))),
             *self._weighed(apart, "ours", lambda s: (self._apart(s), "pointer")),
             Row("DRO, reader as it was", "paper", lambda s: self._dro(s, trains="selector")),
             Row("DRO, selector as it was", "paper", lambda s: self._dro(s, trains="reader")),
             Row(DRO, "paper", self._dro),
+            *self._linked(),
             *self._weighed(DRO, "ours", lambda s: (self._dro_both(s), "pointer")),
             Row(f"{OURS}: {every}", "ours", lambda s: self._of(self._ours(s), self.policy)),
             *self._weighed(f"{OURS}: {every}", "ours", lambda s: (self._ours(s), self.policy)),
@@ -129,20 +132,31 @@ class Rows:
             ),
         ]
 
-    def _first_choices(self) -> list[Row]:
-        """A selector apart that was not taught by the whole, and chooses as many as it may."""
+    def _apart_together(self) -> list[Row]:
+        """Two other selectors apart where passages are read together: one that was not taught by the whole,
+        and chooses as many as it may, and one that sees which candidates name one another.
+        """
         lab = self.lab
         if not lab.settings.joined:
             return []
+
+        def of(selector: Callable[[int], SelectorPart]) -> Callable[[int], System]:
+            return lambda seed: self._of(Both(selector(seed), lab.reader_on_retrieval(seed)))
+
         return [
-            Row(
-                "the same, of first choices",
-                "control",
-                lambda s: self._of(
-                    Both(lab.selector_of_first_choices(s), lab.reader_on_retrieval(s))
-                ),
-            )
+            Row("the same, of first choices", "control", of(lab.selector_of_first_choices)),
+            Row(f"the same, {LINKED}", "control", of(lab.linked_selector)),
         ]
+
+    def _linked(self) -> list[Row]:
+        """The paper's way with a selector that sees which candidates name one another."""
+        if not self.lab.settings.joined:
+            return []
+
+        def both(seed: int) -> Both:
+            return best(self.lab.together(seed, "pointer", linked=True), MEASURE).both
+
+        return [Row(f"{DRO}, {LINKED}", "ours", lambda seed: self._of(both(seed)))]
 
     def _bound_on_retrieval(self) -> list[Row]:
         """What is best of all where the questions that teach the two together are what a reader lacks: one
@@ -159,9 +173,12 @@ class Rows:
         ]
 
     def ours(self, seed: int) -> list[Iteration]:
-        """All iterations of ours."""
-        looks: Looks = "likeliest" if self.policy == "pointer" else "drawn"
-        return self.lab.together(seed, self.policy, looks=looks)
+        """All iterations of ours: of every set, or of the likeliest selections of candidates that are seen to
+        name one another.
+        """
+        if self.policy == "sets":
+            return self.lab.together(seed, "sets")
+        return self.lab.together(seed, "pointer", looks="likeliest", linked=True)
 
     def _ours(self, seed: int) -> Both:
         return best(self.ours(seed), MEASURE).both
