@@ -362,6 +362,66 @@ def test_saved_and_loaded(backbone: Backbone, tmp_path: Path) -> None:
         np.testing.assert_allclose(one.chances, other.chances, atol=5e-3)
 
 
+def bridges(questions: int, seed: int) -> tuple[Lists, list[list[int]]]:
+    """The question names one candidate's title, and what stands there another's: the places of the two.
+
+    All texts read alike: only who names whom tells them apart.
+    """
+    rng = random.Random(seed)
+    asked, texts, titles, places = [], [], [], []
+    for _ in range(questions):
+        names = rng.sample(GREEK, CANDIDATES)
+        one, other = rng.sample(range(CANDIDATES), 2)
+        said = [rng.choice(COLOURS) for _ in names]
+        said[one] = names[other]
+        asked.append(f"what is {names[one]}")
+        texts.append([f"{name} comes {next_}" for name, next_ in zip(names, said, strict=True)])
+        titles.append(names)
+        places.append([one, other])
+    relevance = [np.ones(CANDIDATES, np.float32)] * questions
+    return Lists(asked, texts, relevance, titles), places
+
+
+def test_who_names_whom_is_found_by_a_head_that_sees_it(backbone: Backbone, tmp_path: Path) -> None:
+    lists, places = bridges(300, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    begun = Part(
+        part(backbone).adapter,
+        PointerHead.fresh(candidate_width(WIDTH, linked=True), 32, generator),
+    )
+    read = read_lists(backbone, begun.adapter, lists, settings())
+    task = SelectorTask(
+        backbone, begun, lists, Whole(places), lambda _: {}, settings(), data="", read=read
+    )
+    train(task, Plan(measure=None, epochs=6, learning_rate=1e-2, evaluations=1), tmp_path)
+    made = task.part()
+    specialist = Specialist(
+        kind=KIND,
+        name="made",
+        base_sha256=backbone.identity.sha256,
+        base_name=backbone.identity.name,
+        adapter=made.adapter,
+        head=made.head.tensors,
+        settings=settings().record(),
+    )
+    save_specialist(specialist, tmp_path / "made")
+    selector = ListSelector.load(backbone, tmp_path / "made")
+    tests, answers = bridges(60, seed=2)
+    assert tests.titles is not None
+    passages = [
+        [Passage(str(i), text.removeprefix(f"{name} "), name) for i, (name, text) in enumerate(of)]
+        for of in (zip(*each, strict=True) for each in zip(tests.titles, tests.texts, strict=True))
+    ]
+    chosen = selector.select(tests.questions, passages, tests.relevance)
+    right = [{*each.order[:2]} == {*pair} for each, pair in zip(chosen, answers, strict=True)]
+    assert np.mean(right) > 0.8
+    # Without a title nobody is named.
+    nameless = [[replace(passage, title="") for passage in each] for each in passages]
+    blind = selector.select(tests.questions, nameless, tests.relevance)
+    right = [{*each.order[:2]} == {*pair} for each, pair in zip(blind, answers, strict=True)]
+    assert np.mean(right) < 0.6
+
+
 def test_going_on_is_not_going_on_with_other_data(backbone: Backbone, tmp_path: Path) -> None:
     lists, places = shop(16, seed=1)
 

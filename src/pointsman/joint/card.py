@@ -33,7 +33,8 @@ def selector_card(
         f"Chooses which of a question's candidates the reader sees, {settings['passages']} at most: "
         f"{_POLICIES[settings['policy']]}. A LoRA adapter on {base} reads the question with each "
         "candidate, and in the head the candidates see one another, their rank, their relevance and "
-        "how much of the question's wording they repeat.",
+        "how much of the question's wording they repeat"
+        + (", and which of them name one another." if training.get("linked") else "."),
         "",
         *_origin(training),
         *_dev(training, numbers),

@@ -39,7 +39,7 @@ from pointsman.read.recipe import calibrate_on
 from pointsman.read.task import Part as ReaderPart
 from pointsman.select.pointer import PointerHead
 from pointsman.select.selector import KIND as SELECTOR
-from pointsman.select.selector import ListSelector, candidate_width
+from pointsman.select.selector import ListSelector, candidate_width, is_linked
 from pointsman.select.task import Part as SelectorPart
 from pointsman.select.task import selector_of
 from pointsman.training.loop import Plan, train
@@ -224,7 +224,12 @@ def make_both(
     chosen = best(history, MEASURE)
     kept = history.index(chosen)
     measures = [{**each.measures, **_begun_with(each)} for each in history]
-    training = {"command": command, "data": data.record(), "recipe": asdict(recipe)}
+    training: dict[str, Any] = {
+        "command": command,
+        "data": data.record(),
+        "recipe": asdict(recipe),
+        "linked": is_linked(chosen.both.selector.head, backbone.shape.width),
+    }
     _save_selector(backbone, chosen.both.selector, recipe, folder, training, measures, kept)
     selector, reader = chosen.both.on(backbone, recipe)
     calibration, errors = calibrate_on(as_read(reader), _as_read(data.dev, selector))
