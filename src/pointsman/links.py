@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pointsman.types import FloatArray
+from pointsman.wording import words
 
 FEATURES = (
     "title in the question",
@@ -27,7 +28,6 @@ FEATURES = (
 and 1. A passage is named where its title stands in another's text, word for word.
 """
 
-_WORD = re.compile(r"[^\W\d_]+|\d+")
 # "Mercury (planet)": what tells titles apart that are alike is not said in running text.
 _APART = re.compile(r"\([^()]*\)")
 
@@ -63,11 +63,11 @@ def links(question: str, titles: Sequence[str], texts: Sequence[str]) -> FloatAr
 
 def _spaced(text: str) -> str:
     """The words of a text, case folded, a space around each."""
-    return f" {' '.join(_WORD.findall(text.casefold()))} "
+    return f" {' '.join(words(text))} "
 
 
-def _share(words: Sequence[str], there: set[str]) -> float:
-    return sum(word in there for word in words) / len(words) if words else 0.0
+def _share(name: Sequence[str], there: set[str]) -> float:
+    return sum(word in there for word in name) / len(name) if name else 0.0
 
 
 def _many(counts: FloatArray) -> FloatArray:

@@ -40,13 +40,13 @@ _LEAST_PART = 3
 
 def wording(pairs: Sequence[tuple[str, str]]) -> FloatArray:
     """FEATURES [n, 12] of questions and passages."""
-    rows = [_of(_words(question), _words(passage)) for question, passage in pairs]
+    rows = [_of(words(question), words(passage)) for question, passage in pairs]
     return np.array(rows, dtype=np.float32).reshape(len(rows), len(FEATURES))
 
 
 def _of(question: tuple[str, ...], passage: tuple[str, ...]) -> list[float]:
     there = frozenset(passage)
-    lengths = [float(np.log1p(len(words))) / 5 for words in (question, passage)]
+    lengths = [float(np.log1p(len(each))) / 5 for each in (question, passage)]
     if not question:
         return [0.0] * (len(FEATURES) - 2) + lengths
     likeness = [_likest(word, there) for word in question]
@@ -103,6 +103,6 @@ def _trigrams(word: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=10_000)
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
     """Runs of letters and runs of digits, case folded."""
     return tuple(_WORD.findall(text.casefold()))
