@@ -25,7 +25,7 @@ PUBLIC = ["Answer", "Backbone", "Pipeline", "PointsmanError", "Trace", "Workspac
 # From the ground up. A module imports from lower floors and from its own room, and the rooms of one
 # floor do not know each other. The ground floor's modules are one room.
 GROUND = frozenset(
-    {"types", "trace", "errors", "deadline", "text", "wording", "products", "protocols"}
+    {"types", "trace", "errors", "deadline", "text", "wording", "links", "products", "protocols"}
 )
 STAGES = frozenset({"route", "retrieve", "grade", "select", "defer", "read"})
 FACE = "__init__"
