@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev ## ruff and mypy
 
 bench: $(VENV)/.installed-dev ## speed, each against its rivals (some 15 minutes, on a machine left idle)
 	@$(BIN)/python benchmarks/ask_latency.py
-	@for each in encoding mixed_adapters training_step precompute growth routing; do \
+	@for each in encoding mixed_adapters attention training_step precompute growth routing; do \
 		$(BIN)/python benchmarks/$$each.py || exit 1; done
 
 clean: ## remove .venv, builds and caches (no workspace, no results)
