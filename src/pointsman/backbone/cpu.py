@@ -10,8 +10,8 @@ Three things cost more than they must in a plain forward pass:
   page by page: half of the time of a pass may go into that.
 
 Where gradients are needed the modules do what they always did. Attention over short texts is written out in
-as few passes over its scores as there can be, and goes both ways over as many heads as the cache holds
-where texts are long: the fused kernel takes up to six times as long where they are short.
+as few passes over its scores as there can be, for the fused kernel takes up to six times as long there;
+over long ones it goes both ways over as many heads as the cache holds.
 """
 
 from __future__ import annotations
