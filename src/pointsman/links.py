@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pointsman.types import FloatArray
-from pointsman.wording import words
+from pointsman.wording import share, words
 
 FEATURES = (
     "title in the question",
@@ -40,7 +40,8 @@ def links(question: str, titles: Sequence[str], texts: Sequence[str]) -> FloatAr
     asked, said = _spaced(question), [_spaced(text) for text in texts]
     names = [_spaced(_APART.sub(" ", title)) for title in titles]
     inside = np.array([bool(name.strip()) and name in asked for name in names], dtype=np.float32)
-    shared = np.array([_share(name.split(), set(asked.split())) for name in names])
+    there = set(asked.split())
+    shared = np.array([share(word in there for word in name.split()) for name in names])
     naming = np.array(
         [
             [bool(name.strip()) and i != j and name in text for j, name in enumerate(names)]
@@ -64,10 +65,6 @@ def links(question: str, titles: Sequence[str], texts: Sequence[str]) -> FloatAr
 def _spaced(text: str) -> str:
     """The words of a text, case folded, a space around each."""
     return f" {' '.join(words(text))} "
-
-
-def _share(name: Sequence[str], there: set[str]) -> float:
-    return sum(word in there for word in name) / len(name) if name else 0.0
 
 
 def _many(counts: FloatArray) -> FloatArray:

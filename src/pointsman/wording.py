@@ -55,21 +55,22 @@ def _of(question: tuple[str, ...], passage: tuple[str, ...]) -> list[float]:
     neighbours = list(pairwise(question))
     phrase = f" {' '.join(question)} " in f" {' '.join(passage)} "
     return [
-        _share(word in there for word in question),
-        _share(_part_of(word, there) for word in question),
+        share(word in there for word in question),
+        share(_part_of(word, there) for word in question),
         sum(likeness) / len(likeness),
         min(likeness),
         likeness[0],
         likeness[-1],
-        _share(word in there for word in numbers),
+        share(word in there for word in numbers),
         float(bool(numbers)),
-        _share(pair in together for pair in neighbours),
+        share(pair in together for pair in neighbours),
         float(phrase),
         *lengths,
     ]
 
 
-def _share(found: Iterable[bool]) -> float:
+def share(found: Iterable[bool]) -> float:
+    """How many of them are true, 0 of none."""
     given = list(found)
     return sum(given) / len(given) if given else 0.0
 

@@ -335,22 +335,25 @@ def test_what_is_known_beside_the_states() -> None:
     assert extras([], [], []).shape == (0, 14)
 
 
-def test_saved_and_loaded(backbone: Backbone, tmp_path: Path) -> None:
-    made = part(backbone, seed=6)
+def kept(backbone: Backbone, made: Part, of: SelectorSettings, folder: Path) -> ListSelector:
+    """Saved to a folder and loaded from it."""
     specialist = Specialist(
         kind=KIND,
-        name="chooser",
+        name=folder.name,
         base_sha256=backbone.identity.sha256,
         base_name=backbone.identity.name,
         adapter=made.adapter,
         head=made.head.tensors,
-        settings=settings("sets").record(),
-        training={},
-        numbers={},
+        settings=of.record(),
         card="A selector.",
     )
-    save_specialist(specialist, tmp_path / "chooser")
-    loaded = ListSelector.load(backbone, tmp_path / "chooser")
+    save_specialist(specialist, folder)
+    return ListSelector.load(backbone, folder)
+
+
+def test_saved_and_loaded(backbone: Backbone, tmp_path: Path) -> None:
+    made = part(backbone, seed=6)
+    loaded = kept(backbone, made, settings("sets"), tmp_path / "chooser")
     assert loaded.settings == settings("sets")
     lists, _ = shop(4, seed=8)
     given = (lists.questions, passages_of(lists), lists.relevance)
@@ -395,17 +398,7 @@ def test_who_names_whom_is_found_by_a_head_that_sees_it(backbone: Backbone, tmp_
     )
     train(task, Plan(measure=None, epochs=6, learning_rate=1e-2, evaluations=1), tmp_path)
     made = task.part()
-    specialist = Specialist(
-        kind=KIND,
-        name="made",
-        base_sha256=backbone.identity.sha256,
-        base_name=backbone.identity.name,
-        adapter=made.adapter,
-        head=made.head.tensors,
-        settings=settings().record(),
-    )
-    save_specialist(specialist, tmp_path / "made")
-    selector = ListSelector.load(backbone, tmp_path / "made")
+    selector = kept(backbone, made, settings(), tmp_path / "made")
     tests, answers = bridges(60, seed=2)
     assert tests.titles is not None
     passages = [

@@ -166,20 +166,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale: floa
 
 def _attend_bf16(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale: float) -> Tensor:
     """Attention of [m, heads, longest, d] by batched products and a softmax."""
-    m, heads, longest, width = q.shape
-    # The softmax is 1.5 times slower over rows that are no whole number of vectors.
-    padded = -(-longest // _VECTOR) * _VECTOR
-    queries = torch.mul(q, scale, out=q.new_empty(q.shape)).view(-1, longest, width)
-    keys, values = k.new_zeros(2, m, heads, padded, width)
-    keys[:, :, :longest] = k
-    values[:, :, :longest] = v
-    scores = torch.bmm(queries, keys.view(-1, padded, width).transpose(1, 2))
-    shortest = min(lengths)
-    if shortest < padded:
-        tail = scores.view(m, heads, longest, padded)[..., shortest:]
-        tail.masked_fill_(~_real(lengths, padded)[..., shortest:], float("-inf"))
-    weights = torch.softmax(scores, -1)
-    return torch.bmm(weights, values.view(-1, padded, width)).view(q.shape)
+    queries, keys, values, ends = _by_heads(q, k, v, lengths, scale)
+    return torch.bmm(_weights(queries, keys, ends), values).view(q.shape)
 
 
 def _attend_learning(
@@ -213,17 +201,9 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale: float
     ) -> Tensor:
-        n, heads, length, width = q.shape
-        queries = torch.mul(q, scale, out=q.new_empty(q.shape)).view(-1, length, width)
-        # The softmax is 1.5 times slower over rows that are no whole number of vectors.
-        padded = -(-length // _VECTOR) * _VECTOR
-        keys, values = k.new_zeros(2, n, heads, padded, width)
-        keys[:, :, :length] = k
-        values[:, :, :length] = v
-        keys, values = keys.view(-1, padded, width), values.view(-1, padded, width)
-        ends = torch.tensor(lengths).repeat_interleave(heads)
+        queries, keys, values, ends = _by_heads(q, k, v, lengths, scale)
         out = torch.empty_like(queries)
-        for some in _heads(out, padded):
+        for some in _heads(out, keys.shape[1]):
             weights = _weights(queries[some], keys[some], ends[some])
             torch.bmm(weights, values[some], out=out[some])
         ctx.save_for_backward(queries, keys, values, out, ends)
@@ -252,6 +232,21 @@ class _Attention(torch.autograd.Function):
             each.view(n, heads, -1, width)[:, :, :length] for each in (d_keys, d_values)
         )
         return d_queries.view(ctx.shape), d_keys, d_values, None, None
+
+
+def _by_heads(
+    q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scaled queries [n · heads, length, d], keys and values, padded, and how many of those are real."""
+    n, heads, length, width = q.shape
+    queries = torch.mul(q, scale, out=q.new_empty(q.shape)).view(-1, length, width)
+    # The softmax is 1.5 times slower over rows that are no whole number of vectors.
+    padded = -(-length // _VECTOR) * _VECTOR
+    keys, values = k.new_zeros(2, n, heads, padded, width)
+    keys[:, :, :length] = k
+    values[:, :, :length] = v
+    ends = torch.tensor(lengths).repeat_interleave(heads)
+    return queries, keys.view(-1, padded, width), values.view(-1, padded, width), ends
 
 
 def _heads(queries: Tensor, keys: int) -> Iterator[slice]:

@@ -100,19 +100,18 @@ def extras(
     Candidates come best first, so that a rank is a place; `relevance` has an array [n] a question, and
     counts against its mean there, so that ungraded candidates are all 0.
     """
-    rows: list[FloatArray] = []
-    for question, given, known in zip(questions, passages, relevance, strict=True):
+    width = _EXTRA + (0 if titles is None else len(LINKS))
+    rows: list[FloatArray] = [np.zeros((0, width), dtype=np.float32)]
+    named = [None] * len(questions) if titles is None else titles
+    for question, given, known, names in zip(questions, passages, relevance, named, strict=True):
         ranks = np.log1p(np.arange(len(given), dtype=np.float32)) / 3
         against = np.asarray(known, dtype=np.float32) - (np.mean(known) if len(given) else 0)
         beside = np.stack([ranks, against.astype(np.float32)], axis=1)
-        rows.append(np.concatenate([wording([(question, text) for text in given]), beside], axis=1))
-    if titles is None:
-        return np.concatenate(rows) if rows else np.zeros((0, _EXTRA), dtype=np.float32)
-    linked = [
-        np.concatenate([row, links(question, named, given)], axis=1)
-        for row, question, named, given in zip(rows, questions, titles, passages, strict=True)
-    ]
-    return np.concatenate(linked or [np.zeros((0, _EXTRA + len(LINKS)), dtype=np.float32)])
+        columns = [wording([(question, text) for text in given]), beside]
+        if names is not None:
+            columns.append(links(question, names, given))
+        rows.append(np.concatenate(columns, axis=1))
+    return np.concatenate(rows)
 
 
 class ListSelector:
